@@ -1,0 +1,147 @@
+"""`hakuriver COMMAND …`: which commands exist, and how every one of them ends.
+
+A module is imported only when its command is chosen: a zip file has no compiled cache.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from hakuriver.model.errors import HakuRiverError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """module has main(argv) -> exit code, which may raise HakuRiverError."""
+
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "up": Command("hakuriver.up", "a whole cluster on this machine, at once"),
+    "host": Command("hakuriver.host.main", "serve a cluster: accept tasks and give them to nodes"),
+    "runner": Command("hakuriver.runner.main", "make this machine a node of a cluster"),
+    "client": Command("hakuriver.client.main", "submit, list, watch and kill tasks; show nodes"),
+    "init": Command("hakuriver.client.init", "write a configuration file"),
+}
+
+EXIT_CODES: tuple[tuple[str, str], ...] = (
+    ("0", "done"),
+    ("1", "anything that is not below"),
+    ("2", "the command line or the configuration is wrong"),
+    ("3", "the host cannot be reached"),
+    ("4", "no such task, node or container"),
+    ("5", "refused: not possible, or not possible now"),
+    ("6", "not allowed: no token, or a wrong one"),
+    ("125", "with --wait, wait and up --once: we failed, not the task"),
+    ("130", "interrupted with Ctrl-C"),
+    ("else", "with --wait, wait and up --once: the exit code of the task itself"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. argv is without the program's name."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    try:
+        code = _run(name, arguments)
+        sys.stdout.flush()
+        return code
+    except HakuRiverError as error:
+        from hakuriver.client.output import explain
+
+        sys.stderr.write(explain(error, name))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _abandon_stdout()
+        return 141
+    except Exception as error:  # the outer edge: one line, and never a traceback by default
+        return _internal(error, name)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name:
+        module = import_module(COMMANDS[name].module)
+        try:
+            return int(module.main(arguments[1:]))
+        except SystemExit as leaving:  # argparse does, when it has shown its help
+            return int(leaving.code or 0)
+    words = [word for word in arguments if word != "--json"]
+    if not words or words[0] in ("--help", "-h", "help"):
+        sys.stdout.write(_help())
+    elif words[0] == "--version":
+        sys.stdout.write(_version("--json" in arguments))
+    else:
+        raise _unknown(words[0])
+    return 0
+
+
+def _unknown(word: str) -> UsageError:
+    import difflib
+
+    from hakuriver.client.main import VERBS
+
+    kind = "option" if word.startswith("-") else "command"
+    if word in VERBS:
+        hint = f"Did you mean: client {word}"
+    else:
+        close = difflib.get_close_matches(word, [*COMMANDS, "--help", "--version"], 1, 0.5)
+        hint = f"Did you mean: {close[0]}" if close else f"The commands are: {', '.join(COMMANDS)}."
+    return UsageError(f"there is no {kind} '{word}'", hint)
+
+
+def _help() -> str:
+    commands = "".join(f"  {name:<8} {command.help}\n" for name, command in COMMANDS.items())
+    codes = "".join(f"  {code:<8} {meaning}\n" for code, meaning in EXIT_CODES)
+    return (
+        "usage: hakuriver COMMAND [ARGUMENTS …]\n\n"
+        "A handful of machines, used as one computer.\n\n"
+        f"commands:\n{commands}\n"
+        "  COMMAND --help says more about each. --version prints the version.\n\n"
+        f"exit codes:\n{codes}"
+    )
+
+
+def _version(as_json: bool) -> str:
+    from hakuriver import PROTOCOL, __version__
+
+    if not as_json:
+        return f"HakuRiver {__version__}\n"
+    import json
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    facts = {"name": "HakuRiver", "version": __version__, "protocol": PROTOCOL, "python": python}
+    return json.dumps(facts) + "\n"
+
+
+def _internal(error: Exception, name: str) -> int:
+    if os.environ.get("HAKURIVER_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exc()
+    from hakuriver.system.logs import plain
+
+    program = f"hakuriver {name}".rstrip()
+    text = plain(str(error))
+    sys.stderr.write(f"{program}: internal error: {type(error).__name__}: {text}\n")
+    _abandon_stdout()
+    return 1
+
+
+def _abandon_stdout() -> None:
+    """Let the interpreter's last flush succeed: what is still buffered has no reader."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

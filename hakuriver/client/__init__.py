@@ -1,0 +1,1 @@
+"""`hakuriver client` and its relatives: what people type."""

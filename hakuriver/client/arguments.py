@@ -1,0 +1,175 @@
+"""How the client reads a command line: what is ours, and where the user's command begins."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from hakuriver.client.host_api import HostApi
+from hakuriver.client.output import Output
+from hakuriver.model.errors import UsageError
+
+POLL_MAX = 60.0
+"""Seconds that the host holds a request back, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One sub-command: its arguments, what they mean, and what it does.
+
+    options turns the parsed arguments into whatever run takes; it raises UsageError.
+    run returns the exit code; it raises HakuRiverError.
+    """
+
+    add_arguments: Callable[[Parser], None]
+    options: Callable[[argparse.Namespace], Any]
+    run: Callable[[Any, HostApi, Output], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of leaving the program, and never guesses at abbreviations."""
+
+    def __init__(self, prog: str, description: str, usage: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, self._nearest(message) or f"See: {self.prog} --help")
+
+    def print_help(self, file: Any = None) -> None:
+        # argparse's own swallows the error of a stdout that nobody reads or that is full.
+        (file or sys.stdout).write(self.format_help())
+
+    def _nearest(self, message: str) -> str:
+        _, unrecognized, words = message.partition("unrecognized arguments: ")
+        if not unrecognized or not words.startswith("-"):
+            return ""
+        import difflib
+
+        flags = list(self._option_string_actions)
+        close = difflib.get_close_matches(words.split()[0].split("=")[0], flags, 1, 0.6)
+        return f"Did you mean: {close[0]}" if close else ""
+
+    def split_command(self, argv: list[str]) -> tuple[list[str], list[str] | None]:
+        """Our part and the user's command.
+
+        The command begins at the first token that is neither an option nor an option's value,
+        or behind the first `--`; it is not looked at any further. None: there is neither.
+        """
+        place = 0
+        while place < len(argv):
+            token = argv[place]
+            if token == "--":
+                return argv[:place], argv[place + 1 :]
+            if not token.startswith("-") or token == "-":
+                return argv[:place], argv[place:]
+            place += 1
+            if self._takes_value(token, argv[place : place + 1]):
+                place += 1
+        return argv, None
+
+    def _takes_value(self, token: str, following: list[str]) -> bool:
+        action = self._option_string_actions.get(token)
+        if action is None or action.nargs == 0 or not following:
+            return False
+        return action.nargs != "?" or not following[0].startswith("-")
+
+
+def add_globals(parser: Parser) -> None:
+    """Options of every sub-command, accepted before and after its name."""
+    group = parser.add_argument_group("everywhere")
+    group.add_argument("--config", metavar="PATH", help="configuration file")
+    group.add_argument("--host", metavar="ADDR[:PORT]", help="the host, instead of the configured")
+    group.add_argument("--json", action="store_true", help="answers and errors as JSON")
+    group.add_argument("-q", "--quiet", action="store_true", help="the bare essence, no chatter")
+
+
+def globals_end(argv: list[str]) -> int:
+    """Where the global options at the beginning of argv end."""
+    place = 0
+    while place < len(argv):
+        token = argv[place]
+        if token in ("--config", "--host"):
+            place += 2
+        elif token in ("--json", "-q", "--quiet") or token.startswith(("--config=", "--host=")):
+            place += 1
+        else:
+            break
+    return min(place, len(argv))
+
+
+def add_ids(parser: Parser, many: bool = True) -> None:
+    if many:
+        parser.add_argument("ids", nargs="+", metavar="ID", help="a task's number")
+    else:
+        parser.add_argument("id", metavar="ID", help="the task's number")
+
+
+def add_poll_interval(parser: Parser) -> None:
+    parser.add_argument(
+        "--poll-interval",
+        metavar="S",
+        type=positive,
+        default=30.0,
+        help="seconds that one request waits for news, at most (default: 30)",
+    )
+
+
+def positive(text: str) -> float:
+    value = _number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not above 0")
+    return value
+
+
+def not_negative(text: str) -> float:
+    value = _number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is below 0")
+    return value
+
+
+def count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number")
+    return value
+
+
+def host_address(text: str) -> dict[str, object]:
+    """The settings that --host overrides: "node1", "node1:9000", "::1", "[::1]:9000"."""
+    address = text.removeprefix("http://").rstrip("/")
+    port = ""
+    if address.startswith("["):
+        address, bracket, port = address[1:].partition("]")
+        good = bool(bracket) and port[:1] in ("", ":") and port != ":"
+        port = port[1:]
+    elif address.count(":") == 1:
+        address, _, port = address.partition(":")
+        good = bool(port)
+    else:
+        good = True
+    if port and not (port.isascii() and port.isdigit() and int(port) < 65536):
+        good = False
+    if not good or not address or "/" in address:
+        raise UsageError(f"--host: '{text}' is no address", "Write ADDR or ADDR:PORT.")
+    settings: dict[str, object] = {"network.host_reachable_address": address}
+    return {**settings, "network.host_port": int(port)} if port else settings

@@ -1,0 +1,206 @@
+"""What the client asks of the host: one method per route, named as the verb.
+
+Every method raises HakuRiverError: what the host answered, or Unreachable. Rows are the JSON
+objects of the API, untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from hakuriver.model.errors import HakuRiverError, Internal, Unreachable, error_from_json
+from hakuriver.system.httpc import HttpClient, Reply
+
+Row = dict[str, Any]
+
+TIMEOUT = 30.0
+CHUNK = 1 << 20
+HOST_HINT = (
+    "Is it running? Start it with: hakuriver.py host (or `up`). "
+    "Another address: --host, or network.host_reachable_address in the config."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some tasks, newest first. next: the id to continue below, None if these were the last."""
+
+    rows: list[Row]
+    revision: int
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a task's output: `data` begins at byte `offset` of `size` bytes so far.
+
+    final: the task is over, so that `size` will not grow any more.
+    """
+
+    data: bytes
+    offset: int
+    size: int
+    status: str
+    final: bool
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.data)
+
+
+class HostApi:
+    def __init__(self, http: HttpClient, url: str) -> None:
+        """url is only for people: where the host was looked for."""
+        self._http = http
+        self._url = url
+
+    def submit(self, body: Mapping[str, Any], key: str) -> Row:
+        """Send it again with the same key as often as need be: the host accepts it once."""
+        return self._row("POST", "/submit", body=body, headers={"Idempotency-Key": key})
+
+    def status(self, task_id: str, *, wait: float | None = None, since: int | None = None) -> Row:
+        path = f"/status/{_part(task_id)}{_query(wait=wait, since=since)}"
+        return self._row("GET", path, timeout=_patience(wait))
+
+    def tasks(
+        self,
+        filters: Mapping[str, object],
+        *,
+        wait: float | None = None,
+        since: int | None = None,
+    ) -> Page:
+        """filters: status, node, batch, user, text, ids, limit, after."""
+        path = f"/tasks{_query(**filters, wait=wait, since=since)}"
+        reply = self._ask("GET", path, timeout=_patience(wait))
+        revision = int(reply.headers.get("x-hakuriver-revision", "0"))
+        return Page(_rows(reply.json()), revision, reply.headers.get("x-hakuriver-next"))
+
+    def output(
+        self,
+        task_id: str,
+        stream: str,
+        *,
+        offset: int | None = None,
+        tail: int | None = None,
+        wait: float | None = None,
+    ) -> Chunk:
+        """stream is stdout or stderr; tail counts lines from the end and replaces offset."""
+        query = _query(offset=offset, tail=tail, wait=wait, limit=CHUNK)
+        path = f"/task/{_part(task_id)}/{stream}{query}"
+        reply = self._ask("GET", path, timeout=_patience(wait))
+        try:
+            return Chunk(
+                data=reply.body,
+                offset=int(reply.headers["x-hakuriver-offset"]),
+                size=int(reply.headers["x-hakuriver-size"]),
+                status=reply.headers["x-hakuriver-status"],
+                final=reply.headers["x-hakuriver-final"] == "1",
+            )
+        except (KeyError, ValueError) as error:
+            raise Internal(f"the answer to GET {path} lacks a header: {error}") from None
+
+    def kill(self, task_id: str) -> Row:
+        return self._row("POST", f"/kill/{_part(task_id)}")
+
+    def command(self, task_id: str, verb: str) -> Row:
+        """verb is pause or resume."""
+        return self._row("POST", f"/command/{_part(task_id)}/{verb}")
+
+    def requeue(self, task_id: str) -> Row:
+        return self._row("POST", f"/requeue/{_part(task_id)}")
+
+    def forget(self, task_id: str) -> Row:
+        return self._row("POST", f"/forget/{_part(task_id)}")
+
+    def nodes(self) -> list[Row]:
+        return _rows(self._ask("GET", "/nodes").json())
+
+    def health(self, hostname: str | None = None) -> Any:
+        """{"nodes": …, "aggregate": …}, or with a hostname the list of its records."""
+        return self._ask("GET", f"/health{_query(hostname=hostname)}").json()
+
+    def drain(self, node: str, reason: str = "") -> Row:
+        return self._row("POST", f"/nodes/{_part(node)}/drain", body={"reason": reason})
+
+    def undrain(self, node: str) -> Row:
+        return self._row("POST", f"/nodes/{_part(node)}/undrain")
+
+    def _row(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = TIMEOUT,
+    ) -> Row:
+        answer = self._ask(method, path, body=body, headers=headers, timeout=timeout).json()
+        if not isinstance(answer, dict):
+            raise Internal(f"the answer to {method} {path} is no JSON object")
+        return answer
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = TIMEOUT,
+    ) -> Reply:
+        try:
+            reply = self._http.request(
+                method, path, body=body, headers=headers or {}, timeout=timeout
+            )
+        except Unreachable as error:
+            cause = error.detail.rpartition(": ")[2]
+            detail = f"cannot reach the host at {self._url}: {cause}"
+            raise Unreachable(detail, error.hint, refused=error.refused) from None
+        if reply.status >= 400:
+            raise _error(reply)
+        return reply
+
+
+def _error(reply: Reply) -> HakuRiverError:
+    try:
+        return error_from_json(reply.status, reply.json())
+    except HakuRiverError as error:  # no JSON: something else listens there
+        return error
+
+
+def _rows(answer: object) -> list[Row]:
+    if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
+        raise Internal("the host's answer is no list of JSON objects")
+    return answer
+
+
+def _patience(wait: float | None) -> float:
+    """How long to listen: the host may hold the answer back for `wait` seconds."""
+    return TIMEOUT + (wait or 0)
+
+
+def _part(name: str) -> str:
+    """One part of a path, whatever was typed: a `/` in it does not lead elsewhere."""
+    return quote(name, safe="", errors="surrogateescape")
+
+
+def _query(**values: object) -> str:
+    """?a=1&b=x,y without what is None or empty; sequences are joined by commas."""
+    pairs = [
+        (name, ",".join(value) if isinstance(value, (list, tuple)) else _text(value))
+        for name, value in values.items()
+        if value is not None and value != "" and value != ()
+    ]
+    return f"?{urlencode(pairs, errors='surrogateescape')}" if pairs else ""
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def ids_in_order(ids: Sequence[str]) -> list[str]:
+    """Without repetitions, by number: ids are counting numbers written as text."""
+    return sorted(set(ids), key=lambda task_id: (len(task_id), task_id))

@@ -1,0 +1,1 @@
+"""`hakuriver host`: keeps the state, decides, and answers everybody."""

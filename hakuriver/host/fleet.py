@@ -1,0 +1,279 @@
+"""What runners say, what they are told, and what it means when they are silent.
+
+One transaction per message; no network call happens here. Decisions are made in reconcile.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hakuriver.host.changes import log_changes
+from hakuriver.host.identity import Identity
+from hakuriver.host.reconcile import (
+    back_to_pending,
+    judge_report,
+    reconcile,
+    unreachable,
+    vanished,
+)
+from hakuriver.host.registry import NodeState, Registry
+from hakuriver.host.rows import Tx
+from hakuriver.host.store import Store
+from hakuriver.model.errors import Conflict, NotFound
+from hakuriver.model.messages import (
+    Attempt,
+    Heartbeat,
+    HeartbeatAnswer,
+    Orders,
+    OrdersAnswer,
+    RegisterAnswer,
+    Reports,
+    ReportsAnswer,
+    RunOrder,
+    Seq,
+    WishOrder,
+)
+from hakuriver.model.node import NodeInfo
+from hakuriver.model.task import Status, Task
+
+log = logging.getLogger(__name__)
+
+_MESSAGE_CHARACTERS = 4 << 20
+
+Changes = list[tuple[Task, Task]]
+"""Tasks as they were and as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds: between heartbeats, and without one until a node counts as offline."""
+
+    interval: float
+    silence: float
+
+
+class Fleet:
+    """on_orders gets the name of a node that something has to be sent to; on_room is called when
+    a waiting task may find room."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: Registry,
+        identity: Identity,
+        timing: Timing,
+        on_orders: Callable[[str], None] = lambda node: None,
+        on_room: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._identity = identity
+        self._timing = timing
+        self._on_orders = on_orders
+        self._on_room = on_room
+        self._clock = clock
+        self._monotonic = monotonic
+        self._started_at = monotonic()
+        # Taken on by a runner; told again after a restart of ours, which is harmless.
+        self._accepted: dict[str, OrdersAnswer] = {}
+
+    # What runners are told
+
+    def outgoing(self, node: str) -> Orders | None:
+        """All that the node has not taken on yet, or None. Counts the try before it is made."""
+        state = self._registry.get(node)
+        if state is None or not state.online:
+            return None
+        told = self._accepted.setdefault(node, OrdersAnswer())
+        with self._store.read() as tx:
+            orders = [o.order for o in tx.open_orders(node) if o.order.seq not in told.orders]
+            wishes = [
+                WishOrder(seq, task.id, task.attempt, task.wish, task.wish_n)
+                for task, seq in tx.wishes(node)
+                if task.wish and (task.id, task.attempt, task.wish_n) not in told.wishes
+            ]
+        fitting = _fitting(orders)
+        if not fitting and not wishes:
+            return None
+        if fitting:
+            seqs = [order.seq for order in fitting]
+            self._store.write(lambda tx: tx.count_try(node, seqs))
+        return Orders(self._identity.cluster, node, tuple(fitting), tuple(wishes))
+
+    def delivered(self, node: str, answer: OrdersAnswer) -> None:
+        told = self._accepted.get(node, OrdersAnswer())
+        with self._store.read() as tx:
+            still = {order.order.seq for order in tx.open_orders(node)}
+            live = {(task.id, task.attempt, task.wish_n) for task, _ in tx.wishes(node)}
+        # Forgets what is over, so that the sets stay as small as what is under way.
+        self._accepted[node] = OrdersAnswer(
+            frozenset((told.orders | answer.orders) & still),
+            frozenset((told.wishes | answer.wishes) & live),
+        )
+
+    def undelivered(self, node: str, orders: Orders, *, refused: bool) -> None:
+        """A send failed. refused: the node's machine refused the connection."""
+        if refused and orders.orders:
+            seqs = [order.seq for order in orders.orders]
+            self._store.write(lambda tx: tx.count_refusal(node, seqs))
+
+    # What runners say
+
+    def register(self, info: NodeInfo) -> RegisterAnswer:
+        """Raises Conflict if another runner of that name is at work."""
+        known = self._registry.get(info.name)
+        if known is not None and known.info.instance != info.instance and self._fresh(known):
+            raise Conflict(
+                f"a node named {info.name} is at work already, at {known.info.url}",
+                "Give this one another name: runner --name NAME, or runner.name in its config.",
+            )
+        if known is not None and known.info.incarnation > info.incarnation:
+            log.warning("node %s has a lower incarnation than before", info.name)
+        replaced = known is not None and known.info.instance != info.instance
+        changes = self._store.write(lambda tx: self._register(tx, info, replaced))
+        log_changes(changes)
+        self._registry.register(info, now=self._monotonic())
+        log.info("node %s registered at %s (%s)", info.name, info.url, info.version)
+        self._on_orders(info.name)
+        self._on_room()
+        return RegisterAnswer(self._identity.cluster, self._timing.interval)
+
+    def _fresh(self, node: NodeState) -> bool:
+        return node.seen_at is not None and (
+            self._monotonic() - node.seen_at < 2 * self._timing.interval
+        )
+
+    def _register(self, tx: Tx, info: NodeInfo, replaced: bool) -> Changes:
+        tx.save_node(info, self._clock())
+        changes = []
+        for task, _, order in tx.live(info.name) if replaced else ():
+            # Another state folder knows nothing of what the old one had taken on.
+            if order is None or not order.never_arrived:
+                tx.close_order(task.id)
+                changes.append((task, tx.update_task(vanished(task, self._clock()))))
+        return changes
+
+    def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
+        """Raises NotFound if the runner has to register first."""
+        before = self._registry.heartbeat(beat, now=self._monotonic(), wall=self._clock())
+        if before is None:
+            raise NotFound(f"node {beat.node} is not registered")
+        kill: frozenset[Attempt] = frozenset()
+        if beat.n > before.heartbeat_n:
+            changes, kill, complaints = self._store.write(lambda tx: self._reconcile(tx, beat))
+            log_changes(changes)
+            for complaint in complaints:
+                log.error("%s", complaint)
+        with self._store.read() as tx:
+            closed = tx.orders_closed_below(beat.node, self._identity.epoch)
+        if not before.online:
+            log.info("node %s is back", beat.node)
+        if not before.online or before.info.problems != beat.problems:
+            self._on_room()
+        self._on_orders(beat.node)
+        return HeartbeatAnswer(closed, self._timing.interval, kill)
+
+    def _reconcile(
+        self, tx: Tx, beat: Heartbeat
+    ) -> tuple[Changes, frozenset[Attempt], tuple[str, ...]]:
+        live = tx.live(beat.node)
+        tasks = {task.id: task for task, _, _ in live}
+        for entry in beat.held:
+            if entry.task not in tasks:
+                task = tx.task(entry.task)
+                if task is not None:
+                    tasks[task.id] = task
+        seqs: dict[int, Seq] = {task.id: seq for task, seq, _ in live}
+        found = reconcile(beat, tasks, seqs, now=self._clock())
+        changes = []
+        for after in found.tasks:
+            if after.status.final:
+                tx.close_order(after.id)
+            changes.append((tasks[after.id], tx.update_task(after)))
+        return changes, found.kill, found.complaints
+
+    def report(self, reports: Reports) -> ReportsAnswer:
+        """Apply facts; what is acknowledged is on disk."""
+        changes, answer = self._store.write(lambda tx: self._report(tx, reports))
+        log_changes(changes)
+        if any(after.status.final or after.status is Status.PENDING for _, after in changes):
+            self._on_room()
+        return answer
+
+    def _report(self, tx: Tx, reports: Reports) -> tuple[Changes, ReportsAnswer]:
+        now = self._clock()
+        changes: Changes = []
+        acknowledged: set[tuple[int, int, int]] = set()
+        kill: set[Attempt] = set()
+        for report in reports.reports:
+            before = tx.task(report.task)
+            judgement = judge_report(
+                report,
+                before,
+                node=reports.node,
+                incarnation=reports.incarnation,
+                offset=now - reports.clock,
+                now=now,
+            )
+            if judgement.complaint:
+                log.error("%s", judgement.complaint)
+            if judgement.acknowledge:
+                acknowledged.add((report.task, report.attempt, report.n))
+            if judgement.kill:
+                kill.add(report.key)
+            if judgement.task is not None and before is not None:
+                tx.close_order(report.task)
+                changes.append((before, tx.update_task(judgement.task)))
+        return changes, ReportsAnswer(frozenset(acknowledged), frozenset(kill))
+
+    # What silence means
+
+    def scan(self) -> None:
+        """Nodes that went silent are offline; their tasks are lost, or go back to the queue."""
+        deadline = self._monotonic() - self._timing.silence
+        if self._started_at > deadline:
+            return  # Nobody has had the time to be heard of since our own start.
+        online = {node.info.name for node in self._registry.all() if node.online}
+        for name in self._registry.silent_since(deadline):
+            if name in online:
+                log.warning(
+                    "node %s is offline: no heartbeat for %.0f s", name, self._timing.silence
+                )
+            changes = self._store.write(lambda tx, name=name: self._lose(tx, name))  # type: ignore[misc]
+            log_changes(changes)
+            if changes:
+                self._on_room()
+
+    def _lose(self, tx: Tx, node: str) -> Changes:
+        changes = []
+        for task, _, order in tx.live(node):
+            if order is not None and order.never_arrived:
+                tx.close_order(task.id)
+                message = f"{node} went offline before it received the task"
+                after = back_to_pending(
+                    task, message=message, next_attempt=False, now=self._clock()
+                )
+            elif task.status is Status.LOST:
+                continue
+            else:
+                after = unreachable(task)
+            changes.append((task, tx.update_task(after)))
+        return changes
+
+
+def _fitting(orders: list[RunOrder]) -> list[RunOrder]:
+    """As many orders as one message should hold, at least one."""
+    total = 0
+    fitting: list[RunOrder] = []
+    for order in orders:
+        total += sum(map(len, order.argv)) + sum(len(value) for _, value in order.env)
+        if fitting and total > _MESSAGE_CHARACTERS:
+            break
+        fitting.append(order)
+    return fitting

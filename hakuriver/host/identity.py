@@ -1,0 +1,111 @@
+"""The cluster's identity in its shared directory: <shared_dir>/.hakuriver.json.
+
+It outlives the database: a new or restored one never gives out an id or an epoch again, so no
+log file is ever reused and no order is taken for an older one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from hakuriver.model.errors import Unavailable, UsageError
+
+FILE_NAME = ".hakuriver.json"
+BLOCK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """next_id is above every id that may have been given out."""
+
+    cluster: str
+    epoch: int
+    next_id: int
+
+
+def read_identity(shared_dir: Path) -> Identity | None:
+    """None if there is none. Raises UsageError if it cannot be read."""
+    path = shared_dir / FILE_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return Identity(str(document["cluster"]), int(document["epoch"]), int(document["next_id"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"cannot read {path}: {error}", "It holds the cluster's identity; restore it."
+        ) from None
+
+
+def write_identity(shared_dir: Path, identity: Identity) -> None:
+    """On disk, whole, before this returns. Raises Unavailable."""
+    path = shared_dir / FILE_NAME
+    temporary = path.with_name(f"{FILE_NAME}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(asdict(identity), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(shared_dir, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot write {path}: {error.strerror}",
+            "Is the shared directory mounted and writable?",
+        ) from None
+
+
+class Ids:
+    """Gives out task ids; the file is advanced a block at a time."""
+
+    def __init__(self, shared_dir: Path, identity: Identity, next_id: int) -> None:
+        self._shared_dir = shared_dir
+        self.identity = identity
+        self._next = next_id
+
+    def take(self) -> int:
+        """The next id. Raises Unavailable if a new block is due and the file cannot be written.
+
+        Called by one thread at a time: within the writing transaction.
+        """
+        if self._next >= self.identity.next_id:
+            grown = replace(self.identity, next_id=self._next + BLOCK)
+            write_identity(self._shared_dir, grown)
+            self.identity = grown
+        self._next += 1
+        return self._next - 1
+
+
+def open_identity(
+    shared_dir: Path, *, last_cluster: str | None, last_epoch: int, last_id: int
+) -> Ids:
+    """Start a new epoch. The arguments are what the database remembers of the last one.
+
+    Raises UsageError if the directory belongs to another cluster than the database.
+    """
+    found = read_identity(shared_dir)
+    if found is None:
+        identity = Identity(last_cluster or secrets.token_hex(8), last_epoch + 1, last_id + 1)
+        next_id = last_id + 1
+    elif last_cluster not in (None, found.cluster):
+        raise UsageError(
+            f"{shared_dir} belongs to another cluster than the database does",
+            "Point paths.shared_dir or database.db_file at the right place.",
+        )
+    else:
+        # The database that ran last knows the last id; any other only that it lies below next_id.
+        same = last_cluster is not None and last_epoch == found.epoch
+        next_id = last_id + 1 if same else max(found.next_id, last_id + 1)
+        identity = Identity(
+            found.cluster, max(found.epoch, last_epoch) + 1, max(found.next_id, next_id)
+        )
+    write_identity(shared_dir, identity)
+    return Ids(shared_dir, identity, next_id)

@@ -1,0 +1,229 @@
+"""`hakuriver host`: what is wired to what."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from hakuriver.host.cluster import Cluster, Defaults
+from hakuriver.host.dispatch import Dispatch
+from hakuriver.host.fleet import Fleet, Timing
+from hakuriver.host.health import Health
+from hakuriver.host.identity import Ids, open_identity
+from hakuriver.host.outputs import Outputs
+from hakuriver.host.registry import Registry
+from hakuriver.host.routes import ROUTES, Desk
+from hakuriver.host.runner_api import RunnerApi
+from hakuriver.host.store import Store
+from hakuriver.host.watch import Watch
+from hakuriver.model.errors import UsageError
+from hakuriver.model.submission import NO_CONTAINER, parse_mount
+from hakuriver.model.target import check_environment_name
+from hakuriver.system import daemon, logs
+from hakuriver.system.auth import check_bind
+from hakuriver.system.config import Config, load_config, url
+from hakuriver.system.httpd import HttpServer
+from hakuriver.system.lockfile import LockFile
+from hakuriver.system.router import Router
+from hakuriver.system.ticker import Ticker
+
+log = logging.getLogger(__name__)
+
+_PRUNE_SECONDS = 600.0
+
+
+def main(argv: list[str]) -> int:
+    options = _parser().parse_args(argv)
+    overrides: dict[str, Any] = {}
+    if options.bind is not None:
+        overrides["network.host_bind_ip"] = options.bind
+    if options.port is not None:
+        overrides["network.host_port"] = options.port
+    config = load_config(options.config, overrides)
+    log_file = config.text("paths.host_log_file")
+    logs.setup("host", file=Path(log_file) if log_file else None)
+    stop = daemon.stop_requested(on_eof=options.until_eof)
+    host = Host(config)
+    try:
+        host.start()
+        daemon.wait(stop)
+    finally:
+        host.stop()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hakuriver host",
+        description="Keep the cluster's state, place tasks, answer clients and runners.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-c", "--config", metavar="PATH", help="configuration file")
+    parser.add_argument("--bind", metavar="ADDRESS", help="address to listen on")
+    parser.add_argument(
+        "--port", metavar="N", type=int, help="port to listen on; 0 takes a free one"
+    )
+    parser.add_argument(
+        "--until-eof", action="store_true", help="stop at the end of standard input"
+    )
+    return parser
+
+
+class Host:
+    """The running program. Raises UsageError if it cannot run as configured."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        bind = config.text("network.host_bind_ip")
+        check_bind(
+            bind,
+            token=config.token,
+            open_to_all=config.text("auth.auth") == "none",
+            what="the host",
+        )
+        defaults = _defaults(config)
+        db_file = config.path("database.db_file")
+        self._lock = LockFile(db_file.with_name(db_file.name + ".lock"), what="a host")
+        shared_dir = _shared_dir(config)
+        self._watch = Watch()
+        self._store = Store(db_file, on_change=self._watch.changed)
+        ids = _open_ids(self._store, shared_dir)
+        with self._store.read() as tx:
+            registry = Registry(tx.nodes())
+        self._fleet = Fleet(
+            store=self._store,
+            registry=registry,
+            identity=ids.identity,
+            timing=_timing(config),
+            on_orders=lambda node: self._dispatch.wake(node),
+            on_room=lambda: self._placing.wake(),
+        )
+        cluster = Cluster(
+            store=self._store,
+            registry=registry,
+            ids=ids,
+            defaults=defaults,
+            published=Tarballs(shared_dir / config.text("docker.container_dir")).published,
+            on_orders=lambda node: self._dispatch.wake(node),
+            on_room=lambda: self._placing.wake(),
+        )
+        self._dispatch = Dispatch(
+            self._fleet, registry, lambda address: RunnerApi(address, token=config.token)
+        )
+        health = Health(registry)
+        keep = config.number("database.keep_finished_days") * 86400
+        self._placing = Ticker("placing", 5.0, cluster.place)
+        self._tickers = (
+            self._placing,
+            Ticker("scan", config.number("timing.cleanup_check_interval"), self._fleet.scan),
+            Ticker("health", config.number("timing.resource_check_interval"), health.step),
+            Ticker("prune", _PRUNE_SECONDS, lambda: _prune(cluster, shared_dir, keep)),
+        )
+        desk = Desk(
+            cluster=cluster,
+            fleet=self._fleet,
+            health=health,
+            outputs=Outputs(shared_dir, cluster.task),
+            watch=self._watch,
+            shared_dir=shared_dir,
+        )
+        self._server = HttpServer(
+            (bind, config.whole("network.host_port")),
+            Router(ROUTES),
+            desk,
+            token=config.token,
+            name="host",
+        )
+        log.info(
+            "cluster %s, epoch %d, database %s", ids.identity.cluster, ids.identity.epoch, db_file
+        )
+
+    def start(self) -> None:
+        for ticker in self._tickers:
+            ticker.start()
+        self._server.start()
+        address = url(self._config.text("network.host_bind_ip"), self._server.port)
+        log.info("host serving on %s", address)
+
+    def stop(self) -> None:
+        """Long polls are answered, what is being written is finished. Tasks do not notice."""
+        self._watch.close()
+        self._server.stop()
+        for ticker in self._tickers:
+            ticker.stop()
+        self._dispatch.stop()
+        self._store.close()
+        self._lock.release()
+        log.info("host stopped")
+
+
+def _defaults(config: Config) -> Defaults:
+    name = config.text("docker.default_container_name")
+    mounts = config.texts("docker.additional_mounts")
+    for mount in mounts:
+        parse_mount(mount)
+    return Defaults(
+        container=None if name in ("", NO_CONTAINER) else check_environment_name(name),
+        privileged=config.switch("docker.tasks_privileged"),
+        mounts=mounts,
+    )
+
+
+def _timing(config: Config) -> Timing:
+    interval = config.number("timing.heartbeat_interval")
+    return Timing(interval, interval * config.number("timing.heartbeat_timeout_factor"))
+
+
+def _shared_dir(config: Config) -> Path:
+    """Made with its folders if need be. Raises UsageError."""
+    shared_dir = config.path("paths.shared_dir")
+    try:
+        for folder in ("", "shared_data", "task_outputs", "task_errors"):
+            (shared_dir / folder).mkdir(parents=True, exist_ok=True)
+        (shared_dir / config.text("docker.container_dir")).mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot use the shared directory {shared_dir}: {error.strerror}",
+            "Set paths.shared_dir to a directory that host and runners share.",
+        ) from None
+    return shared_dir
+
+
+def _open_ids(store: Store, shared_dir: Path) -> Ids:
+    with store.read() as tx:
+        last_cluster, last_epoch = tx.meta("cluster"), int(tx.meta("epoch") or 0)
+        last_id = tx.last_task_id()
+    ids = open_identity(
+        shared_dir, last_cluster=last_cluster, last_epoch=last_epoch, last_id=last_id
+    )
+
+    def remember(tx: Any) -> None:
+        tx.set_meta("cluster", ids.identity.cluster)
+        tx.set_meta("epoch", str(ids.identity.epoch))
+
+    store.write(remember)
+    return ids
+
+
+def _prune(cluster: Cluster, shared_dir: Path, keep_seconds: float) -> None:
+    for task in cluster.prune(keep_seconds):
+        for attempt in range(1, task.attempt + 1):
+            for stream in ("stdout", "stderr"):
+                (shared_dir / task.output_name(stream, attempt)).unlink(missing_ok=True)
+
+
+class Tarballs:
+    """The environments of the shared directory, as ENV-UNIXTIME.tar."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def published(self, environment: str) -> bool:
+        pattern = re.compile(re.escape(environment) + r"-\d+\.tar")
+        try:
+            return any(pattern.fullmatch(path.name) for path in self._folder.iterdir())
+        except OSError:
+            return False

@@ -1,0 +1,276 @@
+"""What can be asked of the host."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hakuriver import PROTOCOL, __version__
+from hakuriver.host.cluster import Cluster
+from hakuriver.host.fleet import Fleet
+from hakuriver.host.health import Health
+from hakuriver.host.outputs import CHUNK, Outputs, Piece
+from hakuriver.host.placement import Reserved
+from hakuriver.host.rows import Filter
+from hakuriver.host.views import node_view, task_view
+from hakuriver.host.watch import Watch
+from hakuriver.model.errors import BadRequest, Conflict, NotFound
+from hakuriver.model.fields import WHOLE_MAX, Fields
+from hakuriver.model.messages import Heartbeat, Reports, node_from_json
+from hakuriver.model.submission import read_submission
+from hakuriver.model.task import Status, Task
+from hakuriver.system.router import Request, Response, Route
+
+WAIT_MAX = 60.0
+PAGE_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything that the routes answer from."""
+
+    cluster: Cluster
+    fleet: Fleet
+    health: Health
+    outputs: Outputs
+    watch: Watch
+    shared_dir: Path
+
+    def view(self, task: Task) -> dict[str, object]:
+        return task_view(task, self.shared_dir)
+
+
+def about(request: Request, desk: Desk) -> Response:
+    return Response.json(
+        {
+            "name": "HakuRiver",
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "cluster": desk.cluster.id,
+        }
+    )
+
+
+def submit(request: Request, desk: Desk) -> Response:
+    body = request.json()
+    key = request.headers.get("idempotency-key", "")[:200]
+    answer = desk.cluster.submit(read_submission(body), key=key, body=body)
+    return Response.json(answer, status=202)
+
+
+def status(request: Request, desk: Desk) -> Response:
+    task_id = _task_id(request)
+    seconds = request.number("wait", 0, 0, WAIT_MAX)
+    task = desk.cluster.task(task_id)
+    since = request.whole("since", task.revision, 0, WHOLE_MAX)
+
+    def look() -> tuple[bool, Task]:
+        task = desk.cluster.task(task_id)
+        return task.status.final or task.revision != since, task
+
+    if seconds:
+        task = desk.watch.until([task_id], seconds, look)
+    return Response.json(desk.view(task))
+
+
+def tasks(request: Request, desk: Desk) -> Response:
+    wanted = _filter(request)
+    seconds = request.number("wait", 0, 0, WAIT_MAX)
+    store = desk.cluster.store
+    since = request.whole("since", store.revision, 0, WHOLE_MAX)
+
+    def look() -> tuple[bool, tuple[int, list[Task]]]:
+        # The revision first: what changes in between is then asked for again, not missed.
+        revision = store.revision
+        found = desk.cluster.tasks(wanted)
+        newest = max((task.revision for task in found), default=0)
+        return (newest if wanted.ids else revision) > since, (revision, found)
+
+    if seconds:
+        revision, found = desk.watch.until(wanted.ids, seconds, look)
+    else:
+        revision, found = look()[1]
+    headers = [("X-Hakuriver-Revision", str(revision))]
+    if len(found) == wanted.limit:
+        headers.append(("X-Hakuriver-Next", str(found[-1].id)))
+    return Response.json([desk.view(task) for task in found], headers=tuple(headers))
+
+
+def output(request: Request, desk: Desk) -> Response:
+    task_id, stream = _task_id(request), request.params["stream"]
+    if stream not in ("stdout", "stderr"):
+        raise NotFound(f"a task has stdout and stderr, no {stream!r}")
+    if not request.query:
+        size, chunks = desk.outputs.whole(task_id, stream)
+        return Response(200, chunks, content_type="text/plain; charset=utf-8", length=size)
+    limit = request.whole("limit", CHUNK, 1, 16 * CHUNK)
+    seconds = request.number("wait", 0, 0, WAIT_MAX)
+    if "tail" in request.query and "offset" not in request.query:
+        tail = request.whole("tail", 0, 0, WHOLE_MAX)
+        return _piece(desk.outputs.piece(task_id, stream, offset=None, tail=tail, limit=limit))
+    offset = request.whole("offset", 0, 0, WHOLE_MAX)
+    return _piece(
+        desk.outputs.wait_piece(
+            task_id, stream, offset=offset, limit=limit, seconds=seconds, going=desk.watch.open
+        )
+    )
+
+
+def _piece(piece: Piece) -> Response:
+    return Response.text(
+        piece.body,
+        headers=(
+            ("X-Hakuriver-Offset", str(piece.offset)),
+            ("X-Hakuriver-Size", str(piece.size)),
+            ("X-Hakuriver-Status", piece.status.value),
+            ("X-Hakuriver-Final", str(int(piece.final))),
+        ),
+    )
+
+
+def kill(request: Request, desk: Desk) -> Response:
+    task = desk.cluster.kill(_task_id(request))
+    return _done(desk, task, f"Kill of task {task.id} requested.", status=202)
+
+
+def command(request: Request, desk: Desk) -> Response:
+    verbs = {"pause": desk.cluster.pause, "resume": desk.cluster.resume}
+    verb = request.params["verb"]
+    if verb not in verbs:
+        raise NotFound(f"a task can be paused and resumed; there is no command {verb!r}")
+    task = verbs[verb](_task_id(request))
+    return _done(desk, task, f"{verb.capitalize()} of task {task.id} requested.")
+
+
+def requeue(request: Request, desk: Desk) -> Response:
+    task = desk.cluster.requeue(_task_id(request))
+    return _done(desk, task, f"Task {task.id} waits for attempt {task.attempt}.")
+
+
+def forget(request: Request, desk: Desk) -> Response:
+    with Fields(request.json()) as fields:
+        user = fields.text("user", "")
+    task = desk.cluster.forget(_task_id(request), user)
+    return _done(desk, task, f"Task {task.id} forgotten.")
+
+
+def _done(desk: Desk, task: Task, message: str, *, status: int = 200) -> Response:
+    return Response.json({"message": message, "task": desk.view(task)}, status=status)
+
+
+def nodes(request: Request, desk: Desk) -> Response:
+    with desk.cluster.store.read() as tx:
+        reserved = tx.reserved()
+    now = time.time()
+    states = desk.cluster.registry.all()
+    return Response.json(
+        [node_view(node, reserved.get(node.info.name, Reserved()), now=now) for node in states]
+    )
+
+
+def drain(request: Request, desk: Desk) -> Response:
+    with Fields(request.json()) as fields:
+        reason = fields.text("reason", "")
+    name = request.params["name"]
+    desk.cluster.drain(name, reason)
+    return Response.json({"message": f"Node {name} gets no new tasks."})
+
+
+def undrain(request: Request, desk: Desk) -> Response:
+    name = request.params["name"]
+    desk.cluster.drain(name, None)
+    return Response.json({"message": f"Node {name} gets tasks again."})
+
+
+def health(request: Request, desk: Desk) -> Response:
+    name = request.query.get("hostname")
+    return Response.json(desk.health.history() if name is None else desk.health.history_of(name))
+
+
+def register(request: Request, desk: Desk) -> Response:
+    body = request.json()
+    if body.get("protocol") != PROTOCOL:
+        raise Conflict(
+            f"this host speaks protocol {PROTOCOL}, the runner {str(body.get('protocol'))[:20]}",
+            "Run the same HakuRiver on both.",
+        )
+    return Response.json(desk.fleet.register(node_from_json(body)).to_json())
+
+
+def heartbeat(request: Request, desk: Desk) -> Response:
+    return Response.json(desk.fleet.heartbeat(Heartbeat.from_json(request.json())).to_json())
+
+
+def reports(request: Request, desk: Desk) -> Response:
+    return Response.json(desk.fleet.report(Reports.from_json(request.json())).to_json())
+
+
+ROUTES: tuple[Route[Desk], ...] = (
+    Route("GET", "/", about),
+    Route("POST", "/submit", submit),
+    Route("GET", "/status/<id>", status),
+    Route("GET", "/tasks", tasks),
+    Route("GET", "/task/<id>/<stream>", output),
+    Route("POST", "/kill/<id>", kill),
+    Route("POST", "/command/<id>/<verb>", command),
+    Route("POST", "/requeue/<id>", requeue),
+    Route("POST", "/forget/<id>", forget),
+    Route("GET", "/nodes", nodes),
+    Route("POST", "/nodes/<name>/drain", drain),
+    Route("POST", "/nodes/<name>/undrain", undrain),
+    Route("GET", "/health", health),
+    Route("POST", "/v1/register", register),
+    Route("POST", "/v1/heartbeat", heartbeat),
+    Route("POST", "/v1/reports", reports),
+)
+
+
+def _task_id(request: Request) -> int:
+    task_id = _id(request.params["id"])
+    if task_id is None:
+        raise NotFound(f"there is no task {request.params['id'][:40]!r}")
+    return task_id
+
+
+def _id(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= WHOLE_MAX):
+        return None
+    return int(text)
+
+
+def _filter(request: Request) -> Filter:
+    query = request.query
+    try:
+        statuses = tuple(Status(word) for word in query.get("status", "").split(",") if word)
+    except ValueError:
+        known = ", ".join(known.value for known in Status)
+        raise BadRequest(f"status: {query['status'][:80]!r} is none of {known}") from None
+    ids = query.get("ids")
+    return Filter(
+        statuses=statuses,
+        node=query.get("node", ""),
+        batch=_given_id(request, "batch"),
+        user=query.get("user", ""),
+        text=query.get("text", ""),
+        ids=None if ids is None else tuple(_ids(ids)),
+        after=_given_id(request, "after"),
+        limit=request.whole("limit", 100, 1, PAGE_MAX),
+    )
+
+
+def _given_id(request: Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    value = _id(text)
+    if value is None:
+        raise BadRequest(f"{name}: {text[:40]!r} is no id")
+    return value
+
+
+def _ids(text: str) -> list[int]:
+    ids = [_id(word) for word in text.split(",")]
+    if len(ids) > PAGE_MAX or None in ids:
+        raise BadRequest(f"ids must be at most {PAGE_MAX} numbers with commas between them")
+    return [task_id for task_id in ids if task_id is not None]

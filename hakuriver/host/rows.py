@@ -1,0 +1,356 @@
+"""The queries: what the host asks of its database and how rows become tasks."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hakuriver.host.placement import Reserved, Waiting
+from hakuriver.host.schema import LIVE
+from hakuriver.model.messages import RunOrder, Seq, node_from_json, node_to_json
+from hakuriver.model.node import NodeInfo
+from hakuriver.model.target import Target
+from hakuriver.model.task import Status, Task, TaskSpec, Wish
+from hakuriver.model.units import milli
+
+_STATE_COLUMNS = (
+    "attempt", "node", "message", "exit_code", "assigned_at", "started_at", "completed_at",
+    "wish_n", "report_n", "incarnation", "driver", "unit_name", "image", "peak_memory",
+    "cpu_seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which tasks to list: newest first, below the id `after`."""
+
+    statuses: tuple[Status, ...] = ()
+    node: str = ""
+    batch: int | None = None
+    user: str = ""
+    text: str = ""
+    ids: tuple[int, ...] | None = None
+    after: int | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """An order that no report has answered yet. refusals: how many tries were refused outright."""
+
+    order: RunOrder
+    tries: int
+    refusals: int
+
+    @property
+    def never_arrived(self) -> bool:
+        return self.tries == self.refusals
+
+
+class Tx:
+    """One transaction. `changed` collects the ids of the tasks that it changes."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, next_revision: Callable[[], int] | None
+    ) -> None:
+        self._sql = connection
+        self._next_revision = next_revision
+        self.changed: set[int] = set()
+
+    # Tasks
+
+    def task(self, task_id: int) -> Task | None:
+        row = self._sql.execute("SELECT * FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+        return None if row is None else _task(row)
+
+    def tasks(self, wanted: Filter) -> list[Task]:
+        conditions: list[str] = []
+        values: list[Any] = []
+        for clause, given in (
+            ("node = ?", wanted.node or None),
+            ("batch_id = ?", wanted.batch),
+            ("user = ?", wanted.user or None),
+            ("task_id < ?", wanted.after),
+        ):
+            if given is not None:
+                conditions.append(clause)
+                values.append(given)
+        for column, chosen in (("status", wanted.statuses), ("task_id", wanted.ids)):
+            if chosen:
+                conditions.append(f"{column} IN ({','.join('?' * len(chosen))})")
+                values += [getattr(value, "value", value) for value in chosen]
+        if wanted.text:
+            conditions.append("(argv LIKE ? ESCAPE '\\' OR message LIKE ? ESCAPE '\\')")
+            # The column holds JSON, so the text is looked for as JSON writes it.
+            values += [_like(json.dumps(wanted.text)[1:-1]), _like(wanted.text)]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = self._sql.execute(
+            f"SELECT * FROM tasks {where} ORDER BY task_id DESC LIMIT ?", (*values, wanted.limit)
+        )
+        return [_task(row) for row in rows]
+
+    def add_task(self, task: Task) -> None:
+        spec = task.spec
+        target = spec.target
+        self._sql.execute(
+            "INSERT INTO tasks (task_id, batch_id, argv, env, cores, memory, container, privileged,"
+            " mounts, target_node, target_numa, user, status, submitted_at, message, revision)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                task.id, task.batch_id, json.dumps(spec.argv), json.dumps(spec.env), spec.cores,
+                spec.memory, spec.container, spec.privileged, json.dumps(spec.mounts),
+                target.node if target else None, target.numa if target else None, spec.user,
+                task.status.value, task.submitted_at, task.message, self._revision(task.id),
+            ),
+        )  # fmt: skip
+
+    def update_task(self, task: Task) -> Task:
+        """Write all that may change; the caller has made sure that it may."""
+        task = replace(task, revision=self._revision(task.id))
+        assignments = ", ".join(f"{column} = ?" for column in _STATE_COLUMNS)
+        self._sql.execute(
+            f"UPDATE tasks SET {assignments}, status = ?, wish = ?, revision = ? WHERE task_id = ?",
+            (
+                *(getattr(task, column) for column in _STATE_COLUMNS),
+                task.status.value,
+                task.wish.value if task.wish else None,
+                task.revision,
+                task.id,
+            ),
+        )
+        return task
+
+    def _revision(self, task_id: int) -> int:
+        assert self._next_revision is not None, "a reader does not write"
+        self.changed.add(task_id)
+        return self._next_revision()
+
+    def last_task_id(self) -> int:
+        """The highest id ever given out, also if that task has been pruned."""
+        row = self._sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'").fetchone()
+        return int(row[0]) if row else 0
+
+    def count_by_status(self) -> dict[str, int]:
+        rows = self._sql.execute("SELECT status, COUNT(*) FROM tasks GROUP BY status")
+        return {str(row[0]): int(row[1]) for row in rows}
+
+    # Waiting and placing
+
+    def waiting(self, open_nodes: Iterable[str]) -> Iterator[Waiting]:
+        """Pending tasks in order, without those that wait for a node that is not open."""
+        names = tuple(open_nodes)
+        rows = self._sql.execute(
+            "SELECT task_id, cores, memory, container, target_node, target_numa FROM tasks"
+            " WHERE status = 'pending' AND (target_node IS NULL OR target_node IN"
+            f" ({','.join('?' * len(names))})) ORDER BY task_id",
+            names,
+        )
+        for row in rows:
+            yield Waiting(row[0], row[1], row[2], row[3], _target(row[4], row[5]))
+
+    def reserved(self) -> dict[str, Reserved]:
+        """What is held of each node."""
+        held: dict[str, Reserved] = {}
+        rows = self._sql.execute(
+            "SELECT node, target_numa, cores, memory FROM tasks INDEXED BY tasks_live"
+            f" WHERE status IN {LIVE}"
+        )
+        totals: dict[tuple[str, int | None], list[int]] = {}
+        for node, numa, cores, memory in rows:
+            total = totals.setdefault((node, numa), [0, 0, 0])
+            total[0] += milli(cores)
+            total[1] += memory or 0
+            total[2] += 1
+        for (node, numa), (cores, memory, tasks) in totals.items():
+            sofar = held.get(node, Reserved())
+            held[node] = Reserved(
+                sofar.cores + cores,
+                sofar.memory + memory,
+                sofar.tasks + tasks,
+                sofar.numa_cores if numa is None else {**sofar.numa_cores, numa: cores},
+                sofar.numa_memory if numa is None else {**sofar.numa_memory, numa: memory},
+            )
+        return held
+
+    def assign(self, task_id: int, node: str, seq: Seq, now: float) -> None:
+        """Pending to assigning, with the order that makes it true; status was checked."""
+        self._sql.execute(
+            "UPDATE tasks SET status = 'assigning', node = ?, order_epoch = ?, order_n = ?,"
+            " assigned_at = ?, message = '', report_n = 0, revision = ? WHERE task_id = ?",
+            (node, *seq, now, self._revision(task_id), task_id),
+        )
+        self._sql.execute(
+            "INSERT INTO orders (node, epoch, n, task_id, attempt)"
+            " SELECT ?, ?, ?, task_id, attempt FROM tasks WHERE task_id = ?",
+            (node, *seq, task_id),
+        )
+
+    # Orders
+
+    def open_orders(self, node: str) -> list[OpenOrder]:
+        rows = self._sql.execute(
+            "SELECT o.epoch, o.n, o.tries, o.refusals, t.* FROM orders o JOIN tasks t USING (task_id)"
+            " WHERE o.node = ? ORDER BY o.epoch, o.n",
+            (node,),
+        )
+        return [OpenOrder(_order(row), row["tries"], row["refusals"]) for row in rows]
+
+    def count_try(self, node: str, seqs: Iterable[Seq]) -> None:
+        self._sql.executemany(
+            "UPDATE orders SET tries = tries + 1 WHERE node = ? AND epoch = ? AND n = ?",
+            [(node, *seq) for seq in seqs],
+        )
+
+    def count_refusal(self, node: str, seqs: Iterable[Seq]) -> None:
+        self._sql.executemany(
+            "UPDATE orders SET refusals = refusals + 1 WHERE node = ? AND epoch = ? AND n = ?",
+            [(node, *seq) for seq in seqs],
+        )
+
+    def close_order(self, task_id: int) -> None:
+        self._sql.execute("DELETE FROM orders WHERE task_id = ?", (task_id,))
+
+    def orders_closed_below(self, node: str, epoch: int) -> Seq:
+        """All orders of the node with a lower number are over."""
+        row = self._sql.execute(
+            "SELECT epoch, n FROM orders WHERE node = ? ORDER BY epoch, n LIMIT 1", (node,)
+        ).fetchone()
+        if row is not None:
+            return row[0], row[1]
+        row = self._sql.execute("SELECT order_n FROM nodes WHERE name = ?", (node,)).fetchone()
+        return epoch, (row[0] if row else 0) + 1
+
+    def wishes(self, node: str) -> list[tuple[Task, Seq]]:
+        """Live tasks of the node with a wish that has not come true."""
+        rows = self._sql.execute(
+            f"SELECT * FROM tasks INDEXED BY tasks_live WHERE node = ? AND status IN {LIVE}"
+            " AND wish IS NOT NULL",
+            (node,),
+        )
+        return [(_task(row), (row["order_epoch"], row["order_n"])) for row in rows]
+
+    def live(self, node: str) -> list[tuple[Task, Seq, OpenOrder | None]]:
+        """Tasks that are, or may be, on the node, with their order's number and state."""
+        rows = self._sql.execute(
+            f"SELECT * FROM tasks INDEXED BY tasks_live WHERE node = ? AND status IN {LIVE}",
+            (node,),
+        ).fetchall()
+        orders = {order.order.task: order for order in self.open_orders(node)} if rows else {}
+        return [
+            (_task(row), (row["order_epoch"], row["order_n"]), orders.get(row["task_id"]))
+            for row in rows
+        ]
+
+    # Nodes
+
+    def nodes(self) -> list[tuple[NodeInfo, str | None]]:
+        """All nodes with the reason why they are drained, None if they are not."""
+        rows = self._sql.execute("SELECT info, drained FROM nodes ORDER BY name")
+        return [(node_from_json(json.loads(row[0])), row[1]) for row in rows]
+
+    def save_node(self, info: NodeInfo, now: float) -> None:
+        self._sql.execute(
+            "INSERT INTO nodes (name, info, registered_at) VALUES (?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET info = excluded.info, registered_at = ?",
+            (info.name, json.dumps(node_to_json(info)), now, now),
+        )
+
+    def drain(self, name: str, reason: str | None) -> None:
+        self._sql.execute("UPDATE nodes SET drained = ? WHERE name = ?", (reason, name))
+
+    def next_order(self, node: str) -> int:
+        """The next number for an order of this node; rises for ever."""
+        self._sql.execute("UPDATE nodes SET order_n = order_n + 1 WHERE name = ?", (node,))
+        row = self._sql.execute("SELECT order_n FROM nodes WHERE name = ?", (node,)).fetchone()
+        return int(row[0])
+
+    # Everything else
+
+    def meta(self, key: str) -> str | None:
+        row = self._sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        self._sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def submission(self, key: str) -> tuple[str, str] | None:
+        """(hash of the body, stored answer) of an earlier submission with this key."""
+        row = self._sql.execute(
+            "SELECT body_hash, answer FROM submissions WHERE key = ?", (key,)
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def save_submission(self, key: str, body_hash: str, answer: str, now: float) -> None:
+        self._sql.execute(
+            "INSERT INTO submissions VALUES (?, ?, ?, ?)", (key, body_hash, answer, now)
+        )
+
+    def forget_submissions(self, before: float) -> None:
+        self._sql.execute("DELETE FROM submissions WHERE submitted_at < ?", (before,))
+
+    def prune(self, before: float, limit: int) -> list[Task]:
+        """Delete tasks that ended before a time, and return them."""
+        rows = self._sql.execute(
+            "SELECT * FROM tasks WHERE completed_at < ? ORDER BY completed_at LIMIT ?",
+            (before, limit),
+        ).fetchall()
+        self._sql.executemany(
+            "DELETE FROM tasks WHERE task_id = ?", [(row["task_id"],) for row in rows]
+        )
+        return [_task(row) for row in rows]
+
+
+def _like(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _target(node: str | None, numa: int | None) -> Target | None:
+    return None if node is None else Target(node, numa)
+
+
+def _spec(row: sqlite3.Row) -> TaskSpec:
+    return TaskSpec(
+        argv=tuple(json.loads(row["argv"])),
+        env=tuple((name, value) for name, value in json.loads(row["env"])),
+        cores=row["cores"],
+        memory=row["memory"],
+        container=row["container"],
+        privileged=bool(row["privileged"]),
+        mounts=tuple(json.loads(row["mounts"])),
+        target=_target(row["target_node"], row["target_numa"]),
+        user=row["user"],
+    )
+
+
+def _task(row: sqlite3.Row) -> Task:
+    return Task(
+        id=row["task_id"],
+        batch_id=row["batch_id"],
+        spec=_spec(row),
+        status=Status(row["status"]),
+        submitted_at=row["submitted_at"],
+        wish=Wish(row["wish"]) if row["wish"] else None,
+        revision=row["revision"],
+        **{column: row[column] for column in _STATE_COLUMNS},
+    )
+
+
+def _order(row: sqlite3.Row) -> RunOrder:
+    spec = _spec(row)
+    return RunOrder(
+        seq=(row["epoch"], row["n"]),
+        task=row["task_id"],
+        attempt=row["attempt"],
+        argv=spec.argv,
+        env=spec.env,
+        cores=spec.cores,
+        memory=spec.memory,
+        container=spec.container,
+        privileged=spec.privileged,
+        mounts=spec.mounts,
+        numa=spec.target.numa if spec.target else None,
+    )

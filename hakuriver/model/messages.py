@@ -1,0 +1,477 @@
+"""What host and runner say to each other under /v1, and nothing else.
+
+Each message is a frozen dataclass with to_json and from_json; from_json validates and raises
+Refused. A sequence number is (epoch, n): the epoch rises with each start of the host, n per node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hakuriver.model.errors import Refused
+from hakuriver.model.fields import Fields
+from hakuriver.model.node import Capacity, Engine, NodeInfo, NumaNode, Vitals
+from hakuriver.model.target import NODE_NAME
+from hakuriver.model.task import Ended, Observed, RefusedByNode, Result, State, Wish
+
+Seq = tuple[int, int]
+Attempt = tuple[int, int]
+"""(task, attempt)"""
+
+
+def read_pair(value: Any) -> tuple[int, int]:
+    match value:
+        case [int() as a, int() as b] if 0 <= a < 2**62 and 0 <= b < 2**62:
+            return int(a), int(b)
+    raise Refused("expected a pair of whole numbers")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """Run this attempt. Output goes to task.output_name() in the shared directory."""
+
+    seq: Seq
+    task: int
+    attempt: int
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    cores: float = 1
+    memory: int | None = None
+    container: str | None = None
+    privileged: bool = False
+    mounts: tuple[str, ...] = ()
+    numa: int | None = None
+
+    @property
+    def key(self) -> Attempt:
+        return self.task, self.attempt
+
+    def to_json(self) -> dict[str, Any]:
+        return {**_plain(self), "env": dict(self.env)}
+
+    @staticmethod
+    def from_json(document: object) -> RunOrder:
+        with Fields(document, "an order") as fields:
+            return RunOrder(
+                seq=read_pair(fields.each("seq", lambda value: value)),
+                task=fields.whole("task", low=1),
+                attempt=fields.whole("attempt", low=1),
+                argv=fields.texts("argv"),
+                env=tuple(fields.mapping("env").items()),
+                cores=fields.number("cores"),
+                memory=fields.maybe_whole("memory"),
+                container=fields.maybe_text("container"),
+                privileged=fields.flag("privileged"),
+                mounts=fields.texts("mounts"),
+                numa=fields.maybe_whole("numa"),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class WishOrder:
+    """Kill, pause or resume this attempt; seq is that of its run order, n orders the wishes."""
+
+    seq: Seq
+    task: int
+    attempt: int
+    wish: Wish
+    n: int
+
+    @property
+    def key(self) -> Attempt:
+        return self.task, self.attempt
+
+    def to_json(self) -> dict[str, Any]:
+        return _plain(self)
+
+    @staticmethod
+    def from_json(document: object) -> WishOrder:
+        with Fields(document, "a wish") as fields:
+            return WishOrder(
+                seq=read_pair(fields.each("seq", lambda value: value)),
+                task=fields.whole("task", low=1),
+                attempt=fields.whole("attempt", low=1),
+                wish=fields.choice("wish", Wish),
+                n=fields.whole("n"),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """POST /v1/orders of the runner. Answered only when all of it is on the runner's disk."""
+
+    cluster: str
+    node: str
+    orders: tuple[RunOrder, ...] = ()
+    wishes: tuple[WishOrder, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "cluster": self.cluster,
+            "node": self.node,
+            "orders": [order.to_json() for order in self.orders],
+            "wishes": [wish.to_json() for wish in self.wishes],
+        }
+
+    @staticmethod
+    def from_json(document: object) -> Orders:
+        with Fields(document) as fields:
+            return Orders(
+                cluster=fields.text("cluster"),
+                node=fields.text("node"),
+                orders=fields.each("orders", RunOrder.from_json),
+                wishes=fields.each("wishes", WishOrder.from_json),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersAnswer:
+    """What the runner has taken on: sequence numbers of orders, (task, attempt, n) of wishes."""
+
+    orders: frozenset[Seq] = frozenset()
+    wishes: frozenset[tuple[int, int, int]] = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"orders": sorted(self.orders), "wishes": sorted(self.wishes)}
+
+    @staticmethod
+    def from_json(document: object) -> OrdersAnswer:
+        with Fields(document) as fields:
+            return OrdersAnswer(
+                orders=frozenset(fields.each("orders", read_pair)),
+                wishes=frozenset(fields.each("wishes", _read_triple)),
+            )
+
+
+Fact = Observed | Ended | RefusedByNode
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One fact about one attempt; n rises with each report of an attempt.
+
+    Times are Unix seconds by the runner's clock. wish_n is the newest wish that has been carried
+    out. note says what the attempt is waiting for, for people.
+    """
+
+    task: int
+    attempt: int
+    n: int
+    fact: Fact
+    started_at: float | None = None
+    ended_at: float | None = None
+    driver: str | None = None
+    unit_name: str | None = None
+    image: str | None = None
+    note: str = ""
+    wish_n: int = 0
+
+    @property
+    def key(self) -> Attempt:
+        return self.task, self.attempt
+
+    def to_json(self) -> dict[str, Any]:
+        return {**_plain(self), "fact": _fact_to_json(self.fact)}
+
+    @staticmethod
+    def from_json(document: object) -> Report:
+        with Fields(document, "a report") as fields:
+            fact = fields.maybe("fact", _fact_from_json)
+            if fact is None:
+                raise Refused("a report lacks its fact")
+            return Report(
+                task=fields.whole("task", low=1),
+                attempt=fields.whole("attempt", low=1),
+                n=fields.whole("n", low=1),
+                fact=fact,
+                started_at=fields.maybe_number("started_at"),
+                ended_at=fields.maybe_number("ended_at"),
+                driver=fields.maybe_text("driver"),
+                unit_name=fields.maybe_text("unit_name"),
+                image=fields.maybe_text("image"),
+                note=fields.text("note", ""),
+                wish_n=fields.whole("wish_n", 0),
+            )
+
+
+def _fact_to_json(fact: Fact) -> dict[str, Any]:
+    match fact:
+        case Observed(state):
+            return {"kind": "observed", "state": state.value}
+        case Ended(result):
+            return {"kind": "ended", **asdict(result)}
+        case RefusedByNode(reason, for_good):
+            return {"kind": "refused", "reason": reason, "for_good": for_good}
+
+
+def _fact_from_json(document: object) -> Fact:
+    with Fields(document, "a fact") as fields:
+        match fields.text("kind"):
+            case "observed":
+                return Observed(fields.choice("state", State))
+            case "ended":
+                return Ended(
+                    Result(
+                        exit_code=fields.maybe_whole("exit_code"),
+                        kill_sent=fields.flag("kill_sent"),
+                        oom=fields.flag("oom"),
+                        problem=fields.text("problem", ""),
+                        peak_memory=fields.maybe_whole("peak_memory"),
+                        cpu_seconds=fields.maybe_number("cpu_seconds"),
+                    )
+                )
+            case "refused":
+                return RefusedByNode(fields.text("reason"), fields.flag("for_good"))
+            case other:
+                raise Refused(f"a fact cannot be '{other[:40]}'")
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """POST /v1/reports of the host. clock is the runner's time of sending."""
+
+    node: str
+    incarnation: int
+    clock: float
+    reports: tuple[Report, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "node": self.node,
+            "incarnation": self.incarnation,
+            "clock": self.clock,
+            "reports": [report.to_json() for report in self.reports],
+        }
+
+    @staticmethod
+    def from_json(document: object) -> Reports:
+        with Fields(document) as fields:
+            return Reports(
+                node=_node_name(fields),
+                incarnation=fields.whole("incarnation"),
+                clock=fields.number("clock"),
+                reports=fields.each("reports", Report.from_json),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsAnswer:
+    """acknowledged: (task, attempt, n) that need not be sent again; kill: stale attempts."""
+
+    acknowledged: frozenset[tuple[int, int, int]] = frozenset()
+    kill: frozenset[Attempt] = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"acknowledged": sorted(self.acknowledged), "kill": sorted(self.kill)}
+
+    @staticmethod
+    def from_json(document: object) -> ReportsAnswer:
+        with Fields(document) as fields:
+            return ReportsAnswer(
+                acknowledged=frozenset(fields.each("acknowledged", _read_triple)),
+                kill=frozenset(fields.each("kill", read_pair)),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An attempt that a runner holds; state None means ended and not acknowledged."""
+
+    task: int
+    attempt: int
+    state: State | None
+    n: int
+
+    @property
+    def key(self) -> Attempt:
+        return self.task, self.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """POST /v1/heartbeat: all that the runner holds, and how its machine is.
+
+    n rises with each heartbeat of an incarnation. orders_seen is the highest sequence number
+    that is reflected in the list: absence says nothing about orders above it.
+    """
+
+    node: str
+    incarnation: int
+    n: int
+    orders_seen: Seq
+    held: tuple[Held, ...]
+    vitals: Vitals = field(default_factory=Vitals)
+    engine: Engine | None = None
+    environments: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        held = [[h.task, h.attempt, h.state.value if h.state else "ended", h.n] for h in self.held]
+        return {**_plain(self), "held": held, "environments": dict(self.environments)}
+
+    @staticmethod
+    def from_json(document: object) -> Heartbeat:
+        with Fields(document) as fields:
+            return Heartbeat(
+                node=_node_name(fields),
+                incarnation=fields.whole("incarnation"),
+                n=fields.whole("n"),
+                orders_seen=read_pair(fields.each("orders_seen", lambda value: value)),
+                held=fields.each("held", _read_held),
+                vitals=fields.maybe("vitals", _read_vitals) or Vitals(),
+                engine=fields.maybe("engine", _read_engine),
+                environments=_read_environments(fields),
+                problems=fields.texts("problems"),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatAnswer:
+    """orders_closed_below: orders with a lower number are over for ever. interval in seconds."""
+
+    orders_closed_below: Seq
+    interval: float
+    kill: frozenset[Attempt] = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "orders_closed_below": self.orders_closed_below,
+            "interval": self.interval,
+            "kill": sorted(self.kill),
+        }
+
+    @staticmethod
+    def from_json(document: object) -> HeartbeatAnswer:
+        with Fields(document) as fields:
+            return HeartbeatAnswer(
+                orders_closed_below=read_pair(fields.each("orders_closed_below", lambda v: v)),
+                interval=fields.number("interval"),
+                kill=frozenset(fields.each("kill", read_pair)),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAnswer:
+    cluster: str
+    interval: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(document: object) -> RegisterAnswer:
+        with Fields(document) as fields:
+            return RegisterAnswer(fields.text("cluster"), fields.number("interval"))
+
+
+def node_to_json(info: NodeInfo) -> dict[str, Any]:
+    """The body of POST /v1/register."""
+    return {
+        **_plain(info),
+        "environments": dict(info.environments),
+        "capacity": {
+            "cores": info.capacity.cores,
+            "memory": info.capacity.memory,
+            "max_tasks": info.capacity.max_tasks,
+            "numa": {
+                str(number): {"cores": numa.cores, "memory": numa.memory}
+                for number, numa in info.capacity.numa.items()
+            },
+        },
+    }
+
+
+def node_from_json(document: object) -> NodeInfo:
+    with Fields(document) as fields:
+        capacity = fields.maybe("capacity", _read_capacity)
+        if capacity is None:
+            raise Refused("the body lacks the field 'capacity'")
+        return NodeInfo(
+            name=_node_name(fields, "name"),
+            url=fields.text("url"),
+            instance=fields.text("instance"),
+            incarnation=fields.whole("incarnation", low=1),
+            boot=fields.text("boot"),
+            version=fields.text("version"),
+            protocol=fields.whole("protocol"),
+            capacity=capacity,
+            driver=fields.text("driver", ""),
+            engine=fields.maybe("engine", _read_engine),
+            environments=_read_environments(fields),
+            problems=fields.texts("problems"),
+        )
+
+
+def _read_capacity(document: Any) -> Capacity:
+    with Fields(document, "capacity") as fields:
+        numa = {}
+        for number, value in fields.mapping("numa").items():
+            if not (number.isascii() and number.isdigit()):
+                raise Refused(f"'{number[:40]}' is no NUMA node")
+            with Fields(value, f"NUMA node {number}") as inner:
+                cores = inner.each("cores", lambda core: int(core) if isinstance(core, int) else -1)
+                numa[int(number)] = NumaNode(cores, inner.whole("memory"))
+        return Capacity(
+            cores=fields.number("cores"),
+            memory=fields.whole("memory"),
+            max_tasks=fields.whole("max_tasks"),
+            numa=numa,
+        )
+
+
+def _read_vitals(document: Any) -> Vitals:
+    with Fields(document, "vitals") as fields:
+        return Vitals(
+            cpu_percent=fields.number("cpu_percent"),
+            memory_used=fields.whole("memory_used"),
+            memory_total=fields.whole("memory_total"),
+        )
+
+
+def _read_engine(document: Any) -> Engine:
+    with Fields(document, "engine") as fields:
+        return Engine(fields.text("version"), fields.flag("live_restore"))
+
+
+def _read_environments(fields: Fields) -> dict[str, str]:
+    environments = fields.mapping("environments")
+    if not all(isinstance(value, str) for value in environments.values()):
+        raise Refused("environments must map names to image ids")
+    return dict(environments)
+
+
+def _read_held(value: Any) -> Held:
+    match value:
+        case [int() as task, int() as attempt, str() as state, int() as n]:
+            if state == "ended":
+                return Held(task, attempt, None, n)
+            if state in {known.value for known in State}:
+                return Held(task, attempt, State(state), n)
+    raise Refused("held must be a list of [task, attempt, state, n]")
+
+
+def _read_triple(value: Any) -> tuple[int, int, int]:
+    match value:
+        case [int() as a, int() as b, int() as c]:
+            return int(a), int(b), int(c)
+    raise Refused("expected three whole numbers")
+
+
+def _node_name(fields: Fields, name: str = "node") -> str:
+    node = fields.text(name)
+    if NODE_NAME.fullmatch(node) is None:
+        raise Refused(f"'{node[:80]}' cannot be the name of a node")
+    return node
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    """The dataclass as JSON-ready values, one level deep; enumerations by their value."""
+    return {
+        name: asdict(value)
+        if hasattr(value, "__dataclass_fields__")
+        else getattr(value, "value", value)
+        for name in message.__dataclass_fields__
+        for value in (getattr(message, name),)
+    }

@@ -1,0 +1,146 @@
+"""What a user submits: the body of POST /submit, and what of it can be passed on to a program.
+
+The kernel's limits: one argument or NAME=value is at most 128 KiB with its NUL
+(MAX_ARG_STRLEN, execve(2)); all of them together at most 2 MiB with the default stack limit,
+of which the keeper and our own variables need a little.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hakuriver.model.errors import Refused
+from hakuriver.model.fields import Fields
+from hakuriver.model.target import check_environment_name
+
+NO_CONTAINER = "NULL"
+ARGUMENT_MAX = 128 * 1024
+TOTAL_MAX = 1_900_000
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+RESERVED_PREFIX = "HAKURIVER_"
+_POINTER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A checked request; None means: as the host's configuration says."""
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    cores: float
+    memory: int | None
+    targets: tuple[str, ...]
+    container: str | None
+    privileged: bool | None
+    mounts: tuple[str, ...] | None
+    user: str
+
+
+def read_submission(document: object) -> Submission:
+    """Raises Refused, naming the field that cannot be passed on."""
+    with Fields(document) as fields:
+        argv = (fields.text("command"), *fields.texts("arguments"))
+        env = tuple(fields.mapping("env_vars").items())
+        check_argv(argv)
+        check_env(env)
+        check_total(argv, env)
+        container = fields.maybe_text("container_name")
+        if container is not None and container != NO_CONTAINER:
+            check_environment_name(container)
+        mounts = fields.texts("additional_mounts") or None
+        for mount in mounts or ():
+            parse_mount(mount)
+        return Submission(
+            argv=argv,
+            env=env,
+            cores=fields.number("required_cores", 1.0),
+            memory=fields.maybe_whole("required_memory_bytes") or None,
+            targets=fields.texts("targets"),
+            container=container,
+            privileged=fields.maybe_flag("privileged"),
+            mounts=mounts,
+            user=fields.text("user", "")[:256],
+        )
+
+
+def size(text: str) -> int:
+    """Bytes that a program receives for a text."""
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
+def check_argv(argv: Sequence[str]) -> None:
+    if not argv[0]:
+        raise Refused("the command is empty")
+    if argv[0].startswith("-"):
+        raise Refused(
+            f"the command begins with '-': {argv[0][:80]!r}",
+            "Options of the submission come before the command; the command itself is a name or a path.",
+        )
+    for place, argument in enumerate(argv):
+        if size(argument) >= ARGUMENT_MAX:
+            name = f"argument {place}" if place else "the command"
+            raise Refused(
+                f"{name} has {size(argument)} bytes; the kernel passes at most {ARGUMENT_MAX - 1}",
+                "Put the data into a file under /shared and pass its name.",
+            )
+
+
+def check_env(env: Sequence[tuple[str, object]]) -> None:
+    for name, value in env:
+        if ENV_NAME.fullmatch(name) is None:
+            raise Refused(
+                f"environment variable {name[:80]!r}: the name is no identifier",
+                "Names consist of letters, digits and '_' and do not begin with a digit.",
+            )
+        if name.startswith(RESERVED_PREFIX):
+            raise Refused(f"environment variable {name}: names with {RESERVED_PREFIX} are our own")
+        if not isinstance(value, str):
+            raise Refused(f"environment variable {name}: the value must be a text")
+        if "\0" in value:
+            raise Refused(f"environment variable {name}: the value contains a NUL byte")
+        try:
+            length = size(name) + size(value) + 1
+        except UnicodeEncodeError:
+            raise Refused(
+                f"environment variable {name}: the value holds a lone surrogate"
+            ) from None
+        if length >= ARGUMENT_MAX - len("HAKURIVER_ENV_9999="):
+            raise Refused(
+                f"environment variable {name} has {length} bytes; at most 128 KiB can be passed"
+            )
+
+
+def check_total(argv: Sequence[str], env: Sequence[tuple[str, str]]) -> None:
+    """Values travel beside the names, and pointers count (execve(2))."""
+    total = sum(size(argument) + 1 + _POINTER for argument in argv)
+    total += sum(2 * size(name) + size(value) + 40 + _POINTER for name, value in env)
+    if total > TOTAL_MAX:
+        raise Refused(
+            f"command and environment have {total} bytes together; at most {TOTAL_MAX} can be passed",
+            "Put the data into a file under /shared and pass its name.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    source: str
+    target: str
+    read_only: bool
+
+
+def parse_mount(text: str) -> Mount:
+    """ "SRC:DST" or "SRC:DST:ro"; raises Refused if it is neither."""
+    source, _, rest = text.partition(":")
+    target, _, mode = rest.partition(":")
+    if not source.startswith("/") or not target.startswith("/") or mode not in ("", "ro", "rw"):
+        raise Refused(
+            f"mount '{text[:200]}' is not SRC:DST or SRC:DST:ro",
+            "Both are absolute paths: SRC on the node, DST in the container.",
+        )
+    if ".." in source.split("/") or ".." in target.split("/"):
+        raise Refused(f"mount '{text[:200]}' contains '..'")
+    if target.rstrip("/") in ("", "/shared", "/local_temp") or target.startswith("/hakuriver"):
+        raise Refused(f"mount '{text[:200]}': '{target}' is taken by HakuRiver or is the root")
+    return Mount(source, target, mode == "ro")

@@ -1,0 +1,1 @@
+"""`hakuriver runner`: runs tasks on one node and reports facts about them."""

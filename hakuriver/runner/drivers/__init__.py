@@ -1,0 +1,111 @@
+"""The seam between a runner and what keeps a task alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hakuriver.model.messages import Attempt, RunOrder
+from hakuriver.runner.record import ExitRecord, Started, read_exit, read_started
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt as a driver gets it.
+
+    record is the folder of its record, stdout and stderr its log files; both are made by prepare()
+    before the start. killed() says whether it was killed meanwhile: asked before the point of
+    no return.
+    """
+
+    order: RunOrder
+    record: Path
+    stdout: Path
+    stderr: Path
+    killed: Callable[[], bool] = lambda: False
+
+    @property
+    def key(self) -> Attempt:
+        return self.order.key
+
+    def started(self) -> Started | None:
+        return read_started(self.record)
+
+    def exit(self) -> tuple[ExitRecord, float] | None:
+        return read_exit(self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a task runs as: a container's or unit's name, and the image's id if there is one."""
+
+    name: str
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A keeper is gone and nothing of its task is left.
+
+    record is what it wrote, exit_code what the engine says beside it. problem: why there is no
+    exit code, or what happened besides. never_ran: the command was not even tried, and why.
+    """
+
+    key: Attempt
+    record: ExitRecord | None
+    ended_at: float
+    exit_code: int | None = None
+    problem: str = ""
+    never_ran: str = ""
+
+
+class CannotStart(Exception):
+    """This attempt never ran, and no other one would: the text says why."""
+
+
+class KilledBeforeStart(Exception):
+    """killed() said so, and nothing was run."""
+
+
+class Driver(Protocol):
+    """Runs one kind of task on this machine.
+
+    start() returns once the keeper exists; what becomes of it is told to on_end, once, from a
+    thread of the driver, after everything the task has left behind is gone. pause, resume and
+    kill on a task that is over do nothing and say False: on_end will tell.
+    """
+
+    name: str
+
+    def prepare(self, assignment: Assignment) -> None:
+        """Make record folder and log files. Raises CannotStart."""
+
+    def start(self, assignment: Assignment) -> Unit:
+        """Raises CannotStart or KilledBeforeStart, and then nothing has been run."""
+        ...
+
+    def pause(self, assignment: Assignment) -> bool:
+        """True once every process of the task is stopped."""
+        ...
+
+    def resume(self, assignment: Assignment) -> bool: ...
+
+    def kill(self, assignment: Assignment, *, hard: bool) -> bool:
+        """SIGTERM to all of the task, also if it is paused; SIGKILL if hard. True if any got it."""
+        ...
+
+    def recover(self, assignments: list[Assignment]) -> dict[Attempt, Unit]:
+        """Find again what was started before; units that go on. Others end through on_end."""
+        ...
+
+    def paused(self, assignment: Assignment) -> bool:
+        """Whether a task that goes on is paused."""
+        ...
+
+    def discard(self, assignment: Assignment) -> None:
+        """Remove what is left of an attempt whose result is safe."""
+
+
+OnEnd = Callable[[list[Ending]], None]

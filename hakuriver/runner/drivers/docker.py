@@ -1,0 +1,411 @@
+"""Tasks in containers: detached, labelled, with the keeper inside and no process of ours outside.
+
+Ends are learnt from one `docker events` process per runner (events.py). Facts about the engine
+were measured with 20.10 to 28; each is named where it matters.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hakuriver.model.messages import Attempt, RunOrder
+from hakuriver.model.node import NumaNode
+from hakuriver.model.submission import parse_mount
+from hakuriver.model.units import format_number
+from hakuriver.runner.drivers import (
+    Assignment,
+    CannotStart,
+    Ending,
+    KilledBeforeStart,
+    OnEnd,
+    Unit,
+)
+from hakuriver.runner.drivers.events import Died, EngineEvents
+from hakuriver.runner.drivers.files import make_files
+from hakuriver.runner.record import keeper_argv
+from hakuriver.runner.taskenv import CARRIER, carriers, our_variables
+from hakuriver.system.docker import Container, Docker, NoEngine, mount_option
+
+log = logging.getLogger(__name__)
+
+_RECORD, _STDOUT, _STDERR = "/hakuriver/record", "/hakuriver/stdout", "/hakuriver/stderr"
+_ENGINE_STOPPED = "the Docker engine stopped"
+_OUTSIDE = "stopped from outside HakuRiver (docker stop, kill or rm)"
+_VERB_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSettings:
+    cluster: str
+    node: str
+    shared_data: Path
+    local_temp_dir: Path
+    numa: Mapping[int, NumaNode]
+    shm_size: str = ""
+    allow_privileged: bool = True
+    allowed_mounts: tuple[str, ...] = ("/",)
+    sudo: bool = False
+
+
+def image_of(environment: str) -> str:
+    return f"hakuriver/{environment}:base"
+
+
+def labels_of(settings: DockerSettings, assignment: Assignment) -> dict[str, str]:
+    """record tells apart the starts of one attempt: only the newest is ours."""
+    task, attempt = assignment.key
+    return {
+        **own_labels(settings),
+        "hakuriver.task": str(task),
+        "hakuriver.attempt": str(attempt),
+        "hakuriver.record": assignment.record.name,
+    }
+
+
+def own_labels(settings: DockerSettings) -> dict[str, str]:
+    return {"hakuriver.cluster": settings.cluster, "hakuriver.node": settings.node}
+
+
+def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> list[str]:
+    """The arguments of `docker` that make the container. No value of the user's environment."""
+    order = assignment.order
+    assert order.container is not None
+    numa = None if order.numa is None else settings.numa[order.numa]
+    ours = our_variables(
+        order,
+        cluster=settings.cluster,
+        node=settings.node,
+        shared_dir="/shared",
+        local_temp_dir="/local_temp",
+    )
+    mounts = [
+        *((each.source, each.target, each.read_only) for each in map(parse_mount, order.mounts)),
+        (str(settings.shared_data), "/shared", False),
+        (str(settings.local_temp_dir), "/local_temp", False),
+        (str(assignment.record), _RECORD, False),
+        (str(assignment.stdout), _STDOUT, False),
+        (str(assignment.stderr), _STDERR, False),
+    ]
+    labels = labels_of(settings, assignment)
+    return [
+        "create",
+        f"--name={name}",
+        *(f"--label={key}={value}" for key, value in labels.items()),
+        "--pull=never",
+        "--init",
+        "--log-driver=none",
+        "--network=host",
+        "--privileged" if order.privileged else "--cap-add=SYS_NICE",
+        "--workdir=/shared",
+        *(option for mount in mounts for option in mount_option(*mount[:2], read_only=mount[2])),
+        *([f"--cpus={format_number(order.cores)}"] if order.cores else []),
+        *([f"--memory={order.memory}", f"--memory-swap={order.memory}"] if order.memory else []),
+        *([f"--shm-size={settings.shm_size}"] if settings.shm_size else []),
+        *([] if numa is None else [f"--cpuset-cpus={','.join(map(str, numa.cores))}"]),
+        *([] if numa is None else [f"--cpuset-mems={order.numa}"]),
+        "--env=TINI_KILL_PROCESS_GROUP=1",
+        *(f"--env={key}={value}" for key, value in ours.items()),
+        *(f"--env={CARRIER}{place}" for place in range(len(order.env))),
+        "--entrypoint=/bin/sh",
+        image_of(order.container),
+        "-c",
+        *keeper_argv(
+            record=_RECORD,
+            out=_STDOUT,
+            err=_STDERR,
+            workdir="/shared",
+            counters=True,
+            env_names=[key for key, _ in order.env],
+            argv=list(order.argv),
+        ),
+    ]
+
+
+class DockerDriver:
+    name = "docker"
+
+    def __init__(self, docker: Docker, settings: DockerSettings, on_end: OnEnd) -> None:
+        self._docker = docker
+        self._settings = settings
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        self._assignments: dict[Attempt, Assignment] = {}
+        self._containers: dict[Attempt, str] = {}
+        self._recovering: dict[Attempt, Assignment] = {}
+        self._events = EngineEvents(
+            docker, own_labels(settings), on_died=self._died, look=self._look
+        )
+
+    def begin(self) -> None:
+        """Start listening to the engine; after recover()."""
+        self._events.start()
+
+    def stop(self) -> None:
+        self._events.stop()
+
+    def prepare(self, assignment: Assignment) -> None:
+        make_files(assignment, for_others=True)
+
+    # Starting
+
+    def start(self, assignment: Assignment) -> Unit:
+        self._check_policy(assignment.order)
+        with self._lock:
+            self._assignments[assignment.key] = assignment
+        try:
+            container, name = self._create(assignment)
+            if assignment.killed():
+                self._remove(container)
+                raise KilledBeforeStart
+            with self._lock:
+                self._containers[assignment.key] = container
+            self._start(container)
+        except (CannotStart, KilledBeforeStart):
+            self._forget(assignment.key)
+            raise
+        except NoEngine as error:
+            # It may have been started all the same; the listing after the gap tells.
+            return self._unsure(assignment, error)
+        return Unit(name)
+
+    def _check_policy(self, order: RunOrder) -> None:
+        settings = self._settings
+        if order.privileged and not settings.allow_privileged:
+            raise CannotStart(
+                f"{settings.node} takes no privileged tasks (runner.allow_privileged)"
+            )
+        for mount in map(parse_mount, order.mounts):
+            if not any(_inside(mount.source, folder) for folder in settings.allowed_mounts):
+                raise CannotStart(
+                    f"{settings.node} does not allow to mount {mount.source} (runner.allowed_mounts)"
+                )
+
+    def _create(self, assignment: Assignment) -> tuple[str, str]:
+        """Id and name of the container. What has our labels and this record is ours already."""
+        labels = labels_of(self._settings, assignment)
+        task, attempt = assignment.key
+        plain = f"hakuriver-task-{task}"
+        for name in (plain, f"{plain}-{self._settings.cluster[:4]}-{attempt}"):
+            argv = create_argv(self._settings, assignment, name)
+            done = self._docker.run(*argv, timeout=_VERB_SECONDS, env=carriers(assignment.order))
+            if done.code == 0:
+                return done.text.splitlines()[-1], name
+            if "is already in use by container" not in done.error:
+                raise CannotStart(self._cannot_create(assignment.order, done.error))
+            for found in self._docker.inspect(name):
+                if all(found.labels.get(key) == value for key, value in labels.items()):
+                    return found.id, name
+        raise CannotStart(
+            f"the container names of task {task} are taken on this node: {done.error}"
+        )
+
+    def _cannot_create(self, order: RunOrder, error: str) -> str:
+        image = image_of(order.container or "")
+        if "No such image" in error or "no such image" in error:
+            return (
+                f"environment '{order.container}' is not on {self._settings.node}: there is no image"
+                f" {image}. Make it there with docker tag, docker load or docker import under that name"
+            )
+        return f"docker create: {_plain_engine(error)}"
+
+    def _start(self, container: str) -> None:
+        done = self._docker.run("start", container, timeout=_VERB_SECONDS)
+        if done.code == 0:
+            return
+        found = self._docker.inspect(container)
+        if found and found[0].started:
+            return
+        self._remove(container)
+        raise CannotStart(f"docker start: {_plain_engine(done.error)}")
+
+    def _unsure(self, assignment: Assignment, error: NoEngine) -> Unit:
+        """The engine went away in mid-start. If nothing had begun, nothing ever will."""
+        log.warning("task %d: %s", assignment.order.task, error.detail)
+        with self._lock:
+            self._recovering[assignment.key] = assignment
+        self._events.relist()
+        return Unit(f"hakuriver-task-{assignment.order.task}")
+
+    # Verbs
+
+    def pause(self, assignment: Assignment) -> bool:
+        return self._verb(assignment, "pause") or self._state(assignment) == "paused"
+
+    def resume(self, assignment: Assignment) -> bool:
+        return self._verb(assignment, "unpause") or self._state(assignment) == "running"
+
+    def kill(self, assignment: Assignment, *, hard: bool) -> bool:
+        self._events.expect_kill(self._containers.get(assignment.key, ""))
+        reached = self._verb(assignment, "kill", f"--signal={'KILL' if hard else 'TERM'}")
+        if not hard and self._state(assignment) == "paused":
+            # A frozen process takes its signal when it is thawed.
+            self._verb(assignment, "unpause")
+        return reached
+
+    def paused(self, assignment: Assignment) -> bool:
+        return self._state(assignment) == "paused"
+
+    def _verb(self, assignment: Assignment, *verb: str) -> bool:
+        with self._lock:
+            container = self._containers.get(assignment.key)
+        if container is None:
+            return False
+        try:
+            return self._docker.run(*verb, container, timeout=_VERB_SECONDS).code == 0
+        except NoEngine as error:
+            log.warning("task %d: docker %s: %s", assignment.order.task, verb[0], error.detail)
+            return False
+
+    def _state(self, assignment: Assignment) -> str:
+        with self._lock:
+            container = self._containers.get(assignment.key)
+        try:
+            found = self._docker.inspect(container) if container else []
+        except NoEngine:
+            return ""
+        return found[0].state if found else ""
+
+    # Ends
+
+    def _died(self, died: Died) -> None:
+        """A container of ours ended; in the events thread."""
+        key = key_of(died.labels)
+        with self._lock:
+            assignment = self._assignments.get(key)
+        if assignment is None or died.labels.get("hakuriver.record") != assignment.record.name:
+            self._remove(died.container)
+            return
+        problem = {"": "", "outside": _OUTSIDE, "engine": _ENGINE_STOPPED}[died.cause]
+        with self._lock:
+            self._containers.setdefault(key, died.container)
+        self._end(assignment, died.exit_code, problem)
+
+    def _end(self, assignment: Assignment, exit_code: int | None, problem: str) -> None:
+        with self._lock:
+            if self._assignments.pop(assignment.key, None) is None:
+                return  # Told already: an event and a listing may both see it.
+            self._recovering.pop(assignment.key, None)
+        self._on_end([self._ending(assignment, exit_code, problem)])
+
+    def _ending(self, assignment: Assignment, exit_code: int | None, problem: str) -> Ending:
+        found = assignment.exit()
+        started = assignment.started()
+        if found is not None:
+            record, ended_at = found
+            # A task that the engine's stop did not disturb ended as it ended.
+            disturbed = problem if record.exit_code is None or record.exit_code > 128 else ""
+            return Ending(assignment.key, record, ended_at, exit_code, disturbed)
+        never_ran = ""
+        if started is None or started.by_runner:
+            image = image_of(assignment.order.container or "")
+            never_ran = f"image {image} has no /bin/sh that can be run"
+        if never_ran and (problem or exit_code not in (125, 126, 127)):
+            never_ran = (
+                f"the container ended before the task began: {problem or f'exit code {exit_code}'}"
+            )
+        if not problem and not never_ran:
+            problem = "the supervising process was killed"
+        return Ending(assignment.key, None, time.time(), exit_code, problem, never_ran)
+
+    def _look(self, *, gap: bool, but: frozenset[str]) -> None:
+        """Compare all containers that carry our labels with what we believe."""
+        # Before the listing: what is started meanwhile is missing in it and not lost.
+        with self._lock:
+            placed = dict(self._containers)
+            recovering = dict(self._recovering)
+            expected = set(self._assignments)
+        containers = self._docker.containers(own_labels(self._settings))
+        with self._lock:
+            known = dict(self._assignments)
+        seen = {key_of(each.labels) for each in containers if each.id in but}
+        for each in containers:
+            if each.id in but:
+                continue
+            key = key_of(each.labels)
+            assignment = known.get(key)
+            if assignment is None or each.labels.get("hakuriver.record") != assignment.record.name:
+                self._remove_stranger(each)
+                continue
+            seen.add(key)
+            with self._lock:
+                self._containers[key] = each.id
+            if each.state in ("exited", "dead"):
+                stopped = gap and each.exit_code > 128 and not self._events.expected(each.id)
+                self._end(assignment, each.exit_code, _ENGINE_STOPPED if stopped else "")
+            elif each.state == "created" and key in recovering:
+                self._remove(each.id)
+                self._end(assignment, None, "the Docker engine went away while it was started")
+            elif key in recovering:
+                with self._lock:
+                    self._recovering.pop(key, None)
+        for key in (set(placed) | set(recovering)) & expected & set(known) - seen:
+            self._end(known[key], None, _OUTSIDE if key in placed else _ENGINE_STOPPED)
+
+    def _remove_stranger(self, container: Container) -> None:
+        """Ours by its labels and unknown to the ledger: a start that went wrong half-way."""
+        log.warning("removing container %s, which belongs to no task here", container.name)
+        self._remove(container.id)
+
+    # After a restart of the runner
+
+    def recover(self, assignments: list[Assignment]) -> dict[Attempt, Unit]:
+        """All that were started count as going on until the first listing tells better."""
+        units = {}
+        for assignment in assignments:
+            found = assignment.exit()
+            with self._lock:
+                self._assignments[assignment.key] = assignment
+            if found is not None:
+                self._end(assignment, None, "")
+                continue
+            with self._lock:
+                self._recovering[assignment.key] = assignment
+            units[assignment.key] = Unit(f"hakuriver-task-{assignment.order.task}")
+        return units
+
+    def discard(self, assignment: Assignment) -> None:
+        with self._lock:
+            container = self._containers.pop(assignment.key, None)
+        if container is not None:
+            self._remove(container)
+        shutil.rmtree(assignment.record, ignore_errors=True)
+
+    def _forget(self, key: Attempt) -> None:
+        with self._lock:
+            self._assignments.pop(key, None)
+            self._containers.pop(key, None)
+
+    def _remove(self, container: str) -> None:
+        try:
+            done = self._docker.run("rm", "--force", "--volumes", container, timeout=_VERB_SECONDS)
+        except NoEngine as error:
+            log.warning("cannot remove container %s: %s", container[:12], error.detail)
+            return
+        if (
+            done.code != 0
+            and "No such container" not in done.error
+            and "already in progress" not in done.error
+        ):
+            log.warning("cannot remove container %s: %s", container[:12], done.error)
+
+
+def key_of(labels: Mapping[str, str]) -> Attempt:
+    """(0, 0), which is no attempt, if the labels are not ours."""
+    try:
+        return int(labels["hakuriver.task"]), int(labels["hakuriver.attempt"])
+    except (KeyError, ValueError):
+        return 0, 0
+
+
+def _inside(path: str, folder: str) -> bool:
+    return folder == "/" or path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _plain_engine(error: str) -> str:
+    return error.removeprefix("Error response from daemon: ").removeprefix("docker: ")

@@ -1,0 +1,382 @@
+"""Tasks as plain processes, where there is neither container nor systemd.
+
+The keeper leads a session of its own and outlives the runner. Nothing limits the task and no
+counters are read: there is no cgroup that is the task's alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pwd
+import shutil
+import signal
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hakuriver.model.messages import Attempt
+from hakuriver.runner.drivers import (
+    Assignment,
+    CannotStart,
+    Ending,
+    KilledBeforeStart,
+    OnEnd,
+    Unit,
+)
+from hakuriver.runner.drivers.files import make_files
+from hakuriver.runner.drivers.proctree import (
+    Mark,
+    Process,
+    members,
+    process,
+    send,
+    younger_than,
+)
+from hakuriver.runner.drivers.watcher import Watcher
+from hakuriver.runner.record import keeper_argv
+from hakuriver.runner.taskenv import (
+    bytes_argv,
+    bytes_environment,
+    carriers,
+    login_environment,
+    our_variables,
+)
+
+log = logging.getLogger(__name__)
+
+_YOUNG_SECONDS = 60.0
+_SWEEP_SECONDS = 0.1
+_SETTLE_SECONDS = 2.0
+_GIVE_UP_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """user None means the runner's own; grace in seconds; numactl None: not on this machine."""
+
+    cluster: str
+    node: str
+    shared_data: Path
+    local_temp_dir: Path
+    grace: float
+    numactl: str | None = None
+    user: pwd.struct_passwd | None = None
+
+
+@dataclass(slots=True)
+class _Watched:
+    assignment: Assignment
+    keeper: Process
+    child: bool
+    since: float
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """An attempt whose keeper is gone and whose leftovers are being ended."""
+
+    ending: Ending
+    mark: Mark
+    hard_at: float
+    give_up_at: float
+
+
+class ProcessDriver:
+    name = "process"
+
+    def __init__(self, settings: ProcessSettings, on_end: OnEnd) -> None:
+        self._settings = settings
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        self._watched: dict[int, _Watched] = {}
+        self._keepers: dict[Attempt, Process] = {}
+        self._sweeps: list[_Sweep] = []
+        self._watcher = Watcher(
+            self._over, self._sweep, lambda: _SWEEP_SECONDS if self._sweeps else None
+        )
+        self._watcher.start()
+
+    def stop(self) -> None:
+        self._watcher.stop()
+
+    def prepare(self, assignment: Assignment) -> None:
+        make_files(assignment, for_others=self._settings.user is not None)
+
+    def start(self, assignment: Assignment) -> Unit:
+        argv = self.argv(assignment)
+        if assignment.killed():
+            raise KilledBeforeStart
+        try:
+            pid = os.posix_spawn(
+                argv[0],
+                bytes_argv(argv),
+                bytes_environment(self._environment(assignment)),
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+                # Python ignores these; a program that inherits that would never learn of a broken pipe.
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+            )
+        except OSError as error:
+            raise CannotStart(f"cannot start {argv[0]}: {error.strerror}") from None
+        keeper = process(pid)
+        assert keeper is not None, "a child stays until it is reaped"
+        self._watch(assignment, keeper, child=True)
+        return Unit(f"pid {pid}")
+
+    def argv(self, assignment: Assignment) -> list[str]:
+        """The whole command line of the keeper. Raises CannotStart."""
+        order, settings = assignment.order, self._settings
+        return [
+            *self._as_user(),
+            "/bin/sh",
+            "-c",
+            *keeper_argv(
+                record=str(assignment.record),
+                out=str(assignment.stdout),
+                err=str(assignment.stderr),
+                workdir=str(settings.shared_data),
+                counters=False,
+                env_names=[name for name, _ in order.env],
+                argv=[*self._bound_to(order.numa), *order.argv],
+            ),
+        ]
+
+    def _as_user(self) -> list[str]:
+        user = self._settings.user
+        if user is None:
+            return []
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            raise CannotStart("runner_user needs the program setpriv (package util-linux)")
+        return [setpriv, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--"]
+
+    def _bound_to(self, numa: int | None) -> list[str]:
+        if numa is None:
+            return []
+        if self._settings.numactl is None:
+            raise CannotStart(
+                f"NUMA node {numa} was asked for and there is no numactl on this node;"
+                " install it or set paths.numactl_path"
+            )
+        return [self._settings.numactl, f"--cpunodebind={numa}", f"--membind={numa}", "--"]
+
+    def _environment(self, assignment: Assignment) -> dict[str, str]:
+        settings = self._settings
+        user = settings.user or pwd.getpwuid(os.getuid())
+        return {
+            **login_environment(user, os.environ),
+            **our_variables(
+                assignment.order,
+                cluster=settings.cluster,
+                node=settings.node,
+                shared_dir=str(settings.shared_data),
+                local_temp_dir=str(settings.local_temp_dir),
+            ),
+            **carriers(assignment.order),
+        }
+
+    def _watch(self, assignment: Assignment, keeper: Process, *, child: bool) -> None:
+        with self._lock:
+            self._watched[keeper.pid] = _Watched(assignment, keeper, child, time.monotonic())
+            self._keepers[assignment.key] = keeper
+        self._watcher.watch(keeper)
+
+    # Signals
+
+    def pause(self, assignment: Assignment) -> bool:
+        return self._until_all(assignment, signal.SIGSTOP, lambda found: found.state == "T")
+
+    def resume(self, assignment: Assignment) -> bool:
+        return self._until_all(assignment, signal.SIGCONT, lambda found: found.state != "T")
+
+    def kill(self, assignment: Assignment, *, hard: bool) -> bool:
+        mark = self._mark(assignment)
+        if hard:
+            return self._kill_hard(mark)
+        reached = self._signal(mark, signal.SIGTERM)
+        # The keeper may be there before its command is: wait for somebody who can be told.
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while not reached and self._goes_on(assignment) and time.monotonic() < deadline:
+            time.sleep(0.01)
+            reached = self._signal(mark, signal.SIGTERM)
+        # A stopped process takes its signal when it is continued.
+        self._signal(mark, signal.SIGCONT)
+        return reached
+
+    def _kill_hard(self, mark: Mark) -> bool:
+        reached = False
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        # Again until none is left: what forks while it is being killed leaves children.
+        while found := members(mark):
+            for each in found:
+                reached |= send(each, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        return reached
+
+    def _until_all(self, assignment: Assignment, number: int, done: object) -> bool:
+        assert callable(done)
+        mark = self._mark(assignment)
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            found = members(mark)
+            waiting = [each for each in found if not done(each)]
+            if found and not waiting:
+                return True
+            if not found and not self._goes_on(assignment):
+                return False
+            for each in waiting:
+                send(each, number)
+            time.sleep(0.005)
+        return False
+
+    def _signal(self, mark: Mark, number: int) -> bool:
+        """To all members, those that appear meanwhile included; whether there were any."""
+        told: set[tuple[int, int]] = set()
+        while fresh := [each for each in members(mark) if (each.pid, each.start) not in told]:
+            for each in fresh:
+                send(each, number)
+                told.add((each.pid, each.start))
+        return bool(told)
+
+    def paused(self, assignment: Assignment) -> bool:
+        found = members(self._mark(assignment))
+        return bool(found) and all(each.state == "T" for each in found)
+
+    def _goes_on(self, assignment: Assignment) -> bool:
+        with self._lock:
+            return assignment.key in self._keepers
+
+    def _mark(self, assignment: Assignment) -> Mark:
+        with self._lock:
+            keeper = self._keepers.get(assignment.key)
+        return self._mark_of(assignment, None if keeper is None else keeper.pid)
+
+    def _mark_of(self, assignment: Assignment, keeper: int | None) -> Mark:
+        task, attempt = assignment.key
+        own = (f"HAKURIVER_TASK_ID={task}".encode(), f"HAKURIVER_ATTEMPT={attempt}".encode())
+        return Mark(keeper, (*own, *self._node_mark().variables))
+
+    def _node_mark(self) -> Mark:
+        settings = self._settings
+        return Mark(
+            None,
+            (
+                f"HAKURIVER_CLUSTER={settings.cluster}".encode(),
+                f"HAKURIVER_NODE={settings.node}".encode(),
+            ),
+        )
+
+    # Ends
+
+    def _over(self, pids: list[int]) -> None:
+        """Keepers are gone; in the watcher's thread."""
+        for pid in pids:
+            with self._lock:
+                watched = self._watched.pop(pid)
+            after = None
+            if time.monotonic() - watched.since < _YOUNG_SECONDS:
+                after = younger_than(pid)
+            mark = self._mark_of(watched.assignment, pid)
+            # Before it is reaped: until then its pid, and so its session, cannot be anybody else's.
+            left = members(mark, after=after)
+            if watched.child:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+            self._begin_sweep(watched.assignment, mark, left)
+
+    def _begin_sweep(self, assignment: Assignment, mark: Mark, left: list[Process]) -> None:
+        ending = ending_of(assignment)
+        if left:
+            self._signal(mark, signal.SIGTERM)
+            self._signal(mark, signal.SIGCONT)
+        grace = self._settings.grace
+        hard_at = time.monotonic() + grace if left else 0.0
+        with self._lock:
+            self._sweeps.append(_Sweep(ending, mark, hard_at, hard_at + grace + _GIVE_UP_SECONDS))
+
+    def _sweep(self) -> None:
+        """What is left of ended tasks is ended; then their end is told, all in one."""
+        ends = []
+        now = time.monotonic()
+        with self._lock:
+            sweeps = list(self._sweeps)
+        for sweep in sweeps:
+            ending = sweep.ending
+            if sweep.hard_at and (left := members(sweep.mark)):
+                if now < sweep.give_up_at:
+                    if now > sweep.hard_at:
+                        self._kill_hard(sweep.mark)
+                    continue
+                # A process in an uninterruptible wait (a dead NFS server) cannot be killed.
+                pids = ", ".join(str(each.pid) for each in left)
+                ending = replace(ending, problem=f"cannot be killed and still there: pid {pids}")
+            ends.append(ending)
+            with self._lock:
+                self._sweeps.remove(sweep)
+                self._keepers.pop(sweep.ending.key, None)
+        if ends:
+            self._on_end(ends)
+
+    # After a restart of the runner
+
+    def recover(self, assignments: list[Assignment]) -> dict[Attempt, Unit]:
+        units: dict[Attempt, Unit] = {}
+        self._kill_strangers(assignments)
+        for assignment in assignments:
+            started = assignment.started()
+            keeper = self._find_keeper(assignment, started.pid if started else None)
+            if keeper is not None:
+                self._watch(assignment, keeper, child=False)
+                units[assignment.key] = Unit(f"pid {keeper.pid}")
+                continue
+            mark = self._mark_of(assignment, None)
+            self._begin_sweep(assignment, mark, members(mark))
+        self._watcher.wake()
+        return units
+
+    def _kill_strangers(self, assignments: list[Assignment]) -> None:
+        """Processes with our mark whose task the ledger does not know: it was lost or emptied."""
+        known = [self._mark_of(assignment, None) for assignment in assignments]
+        strangers = [
+            each
+            for each in members(self._node_mark())
+            if not any(mark.in_environment(each.pid) for mark in known)
+        ]
+        for each in strangers:
+            log.warning("killing process %d, which belongs to no task here", each.pid)
+            send(each, signal.SIGKILL)
+
+    def _find_keeper(self, assignment: Assignment, pid: int | None) -> Process | None:
+        """The living keeper. Its pid may be somebody else's by now: the environment tells."""
+        mark = self._mark_of(assignment, None)
+        if pid is not None:
+            found = process(pid)
+            if found is not None and found.alive and mark.in_environment(pid):
+                return found
+            return None
+        # It claimed the attempt and has not written its pid yet, or never will.
+        leaders = [each for each in members(mark) if each.session == each.pid]
+        return leaders[0] if leaders else None
+
+    def discard(self, assignment: Assignment) -> None:
+        shutil.rmtree(assignment.record, ignore_errors=True)
+
+
+def ending_of(assignment: Assignment) -> Ending:
+    """What the record says; a keeper that left none was killed itself."""
+    found = assignment.exit()
+    if found is None:
+        problem = "the supervising process was killed; the exit code is unknown"
+        return Ending(assignment.key, None, time.time(), problem=problem)
+    record, ended_at = found
+    return Ending(assignment.key, record, ended_at)

@@ -1,0 +1,93 @@
+"""Learning that processes have ended: one thread for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import threading
+from collections.abc import Callable
+
+from hakuriver.runner.drivers.proctree import Process, process
+
+_POLL_SECONDS = 0.1
+
+
+class Watcher:
+    """Calls on_exit(pids) from its own thread when watched processes are over, not yet reaped.
+
+    tick() is called after each round, and at least every `every()` seconds (None: no hurry).
+    """
+
+    def __init__(
+        self,
+        on_exit: Callable[[list[int]], None],
+        tick: Callable[[], None],
+        every: Callable[[], float | None],
+    ) -> None:
+        self._on_exit = on_exit
+        self._tick = tick
+        self._every = every
+        self._lock = threading.Lock()
+        self._selector = selectors.DefaultSelector()
+        self._polled: dict[int, Process] = {}
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.wake()
+        self._thread.join(timeout=5)
+
+    def wake(self) -> None:
+        # A full pipe wakes as well.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_write, b"x")
+
+    def watch(self, target: Process) -> None:
+        """Also processes that are not our children, and ones that have just ended."""
+        try:
+            descriptor = os.pidfd_open(target.pid)
+        except (AttributeError, OSError):
+            # A kernel before 5.3, or no such process: both are found out by looking.
+            with self._lock:
+                self._polled[target.pid] = target
+        else:
+            with self._lock:
+                self._selector.register(descriptor, selectors.EVENT_READ, target)
+        self.wake()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            every = self._every()
+            if self._polled:
+                every = _POLL_SECONDS if every is None else min(every, _POLL_SECONDS)
+            over = []
+            for key, _ in self._selector.select(every):
+                if key.data is None:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(key.fd, 65536)
+                    continue
+                with self._lock:
+                    self._selector.unregister(key.fd)
+                os.close(key.fd)
+                over.append(key.data.pid)
+            over += self._look()
+            if over:
+                self._on_exit(over)
+            self._tick()
+
+    def _look(self) -> list[int]:
+        over = []
+        with self._lock:
+            for pid, known in list(self._polled.items()):
+                now = process(pid)
+                if now is None or now.start != known.start or not now.alive:
+                    del self._polled[pid]
+                    over.append(pid)
+        return over

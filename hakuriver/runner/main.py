@@ -1,0 +1,375 @@
+"""`hakuriver runner`: what is wired to what."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import pwd
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hakuriver import PROTOCOL, __version__
+from hakuriver.model.errors import UsageError
+from hakuriver.model.messages import Heartbeat, HeartbeatAnswer, RegisterAnswer
+from hakuriver.model.node import Capacity, NodeInfo
+from hakuriver.model.target import NODE_NAME
+from hakuriver.model.units import parse_size
+from hakuriver.runner.agent import Agent
+from hakuriver.runner.drivers import Driver
+from hakuriver.runner.drivers.docker import DockerDriver, DockerSettings
+from hakuriver.runner.drivers.process import ProcessDriver, ProcessSettings
+from hakuriver.runner.engine import EngineState
+from hakuriver.runner.fingerprint import boot_identity, numa_nodes, total_cores, total_memory
+from hakuriver.runner.heartbeat import Heart
+from hakuriver.runner.host_api import HostApi
+from hakuriver.runner.jobs import Jobs
+from hakuriver.runner.ledger import Ledger
+from hakuriver.runner.pool import Pool, Timers
+from hakuriver.runner.recovery import Recovery
+from hakuriver.runner.reports import Reporter
+from hakuriver.runner.routes import ROUTES, Desk
+from hakuriver.runner.shared import shared_dir_problem
+from hakuriver.runner.vitals import Meter
+from hakuriver.runner.work import Hands, Place, Worker
+from hakuriver.system import daemon, logs
+from hakuriver.system.auth import check_bind
+from hakuriver.system.config import Config, load_config, url
+from hakuriver.system.docker import Docker
+from hakuriver.system.httpd import HttpServer
+from hakuriver.system.lockfile import LockFile
+from hakuriver.system.router import Router
+from hakuriver.system.ticker import Ticker
+
+log = logging.getLogger(__name__)
+
+_TASKS_PER_CORE = 4
+_ENGINE_SECONDS = 5.0
+
+
+def main(argv: list[str]) -> int:
+    options = _parser().parse_args(argv)
+    overrides: dict[str, Any] = {
+        setting: value
+        for setting, value in (
+            ("runner.name", options.name),
+            ("network.runner_port", options.port),
+            ("network.runner_address", options.address),
+        )
+        if value is not None
+    }
+    config = load_config(options.config, overrides)
+    log_file = config.text("paths.runner_log_file")
+    logs.setup("runner", file=Path(log_file) if log_file else None)
+    stop = daemon.stop_requested(on_eof=options.until_eof)
+    runner = Runner(config)
+    try:
+        runner.start()
+        daemon.wait(stop)
+    finally:
+        runner.stop()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hakuriver runner",
+        description="Run the tasks that the host gives to this machine.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-c", "--config", metavar="PATH", help="configuration file")
+    parser.add_argument("--name", metavar="NAME", help="name of this node")
+    parser.add_argument(
+        "--port", metavar="N", type=int, help="port to listen on; 0 takes a free one"
+    )
+    parser.add_argument("--address", metavar="ADDRESS", help="where the host finds this runner")
+    parser.add_argument(
+        "--until-eof", action="store_true", help="stop at the end of standard input"
+    )
+    return parser
+
+
+class Runner:
+    """The running program. Raises UsageError if it cannot run as configured."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._name = _node_name(config)
+        self._state = _make_dir(config.path("paths.runner_state_dir") / self._name)
+        self._lock = LockFile(self._state / "lock", what="a runner")
+        self._shared_dir = config.path("paths.shared_dir")
+        self._local_temp_dir = _make_dir(config.path("paths.local_temp_dir"))
+        self._capacity = _capacity(config)
+        self._user = _user(config)
+        self._ledger = Ledger(self._state)
+        self._meter = Meter()
+        self._docker = Docker(("sudo", "-n") if config.switch("runner.use_sudo") else ())
+        self._engine = EngineState(self._docker)
+        self._agent: Agent | None = None
+        self._parts: _Parts | None = None
+        address = config.text("network.runner_address") or _route_to_host(config)
+        bind = config.text("network.runner_bind_ip") or address
+        check_bind(
+            bind,
+            token=config.token,
+            open_to_all=config.text("auth.auth") == "none",
+            what="the runner",
+        )
+        self._server = HttpServer(
+            (bind, config.whole("network.runner_port")),
+            Router(ROUTES),
+            Desk(self._name, lambda: self._agent),
+            token=config.token,
+            name="runner",
+        )
+        self._url = url(address, self._server.port)
+        self._heart = Heart(
+            api=HostApi(config.host_url, token=config.token),
+            describe=self._describe,
+            beat=self._beat,
+            registered=self._registered,
+            answered=self._answered,
+        )
+        self._engine_ticker = Ticker("engine", _ENGINE_SECONDS, self._engine.step)
+
+    def start(self) -> None:
+        self._engine.step()
+        if self._ledger.cluster is not None:
+            # What an earlier incarnation left is taken care of, whether the host is there or not.
+            self._begin(self._ledger.cluster)
+        self._engine_ticker.start()
+        self._server.start()
+        log.info("runner %s serving on %s", self._name, self._url)
+        self._heart.start()
+
+    def stop(self) -> None:
+        """Tasks go on; the next start finds them again."""
+        self._heart.stop()
+        self._server.stop()
+        self._engine_ticker.stop()
+        if self._parts is not None:
+            self._parts.stop()
+        self._ledger.close()
+        self._lock.release()
+        log.info("runner stopped")
+
+    def _begin(self, cluster: str) -> None:
+        self._parts = _Parts(
+            config=self._config,
+            name=self._name,
+            cluster=cluster,
+            state=self._state,
+            capacity=self._capacity,
+            user=self._user,
+            ledger=self._ledger,
+            docker=self._docker,
+            problem=lambda: shared_dir_problem(self._shared_dir, cluster),
+        )
+        self._agent = self._parts.agent
+        self._parts.begin()
+
+    # Contact with the host
+
+    def _registered(self, answer: RegisterAnswer) -> None:
+        if self._ledger.cluster == answer.cluster:
+            return
+        self._ledger.bind(answer.cluster)
+        if self._parts is not None:
+            self._agent = None
+            self._parts.stop()
+        self._begin(answer.cluster)
+
+    def _describe(self) -> NodeInfo:
+        return NodeInfo(
+            name=self._name,
+            url=self._url,
+            instance=self._ledger.instance,
+            incarnation=self._ledger.incarnation,
+            boot=boot_identity(),
+            version=__version__,
+            protocol=PROTOCOL,
+            capacity=self._capacity,
+            driver="process" if self._config.switch("runner.allow_null_container") else "",
+            engine=self._engine.engine,
+            environments=self._engine.environments,
+            problems=self._problems(),
+        )
+
+    def _problems(self) -> tuple[str, ...]:
+        cluster = self._ledger.cluster
+        problem = shared_dir_problem(self._shared_dir, cluster) if cluster else ""
+        return (problem,) if problem else ()
+
+    def _beat(self, n: int) -> Heartbeat:
+        # The list first: an order that is taken on meanwhile is then in the next one.
+        seen = self._ledger.orders_seen
+        held = self._parts.jobs.held() if self._parts else []
+        return Heartbeat(
+            node=self._name,
+            incarnation=self._ledger.incarnation,
+            n=n,
+            orders_seen=seen,
+            held=tuple(held),
+            vitals=self._meter.read(),
+            engine=self._engine.engine,
+            environments=self._engine.environments,
+            problems=self._problems(),
+        )
+
+    def _answered(self, answer: HeartbeatAnswer) -> None:
+        self._ledger.close_below(answer.orders_closed_below)
+        if self._agent is not None:
+            self._agent.kill_stale(answer.kill)
+
+
+class _Parts:
+    """Everything that belongs to one cluster."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        name: str,
+        cluster: str,
+        state: Path,
+        capacity: Capacity,
+        user: pwd.struct_passwd | None,
+        ledger: Ledger,
+        docker: Docker,
+        problem: Callable[[], str],
+    ) -> None:
+        grace = config.number("runner.kill_grace")
+        shared_dir = config.path("paths.shared_dir")
+        self._docker_starts = Pool("docker-start", config.whole("runner.max_starting") or 1)
+        self._node_starts = Pool("start", 1)
+        self._verbs = Pool("verbs", 4)
+        self._timers = Timers(self._verbs.do)
+        hands = Hands(
+            start={"docker": self._docker_starts.do, "node": self._node_starts.do},
+            verbs=self._verbs.do,
+            after=self._timers.after,
+        )
+        self.jobs = Jobs(ledger, lambda final: self._reporter.wake(final))
+        self._reporter = Reporter(
+            jobs=self.jobs,
+            api=HostApi(config.host_url, token=config.token),
+            node=name,
+            incarnation=ledger.incarnation,
+        )
+        place = Place(cluster, name, shared_dir, state / "records", boot_identity(), grace)
+        self._worker = Worker(jobs=self.jobs, place=place, hands=hands, unfit=problem)
+        self.agent = Agent(ledger=ledger, jobs=self.jobs, worker=self._worker, hands=hands)
+        self._process = ProcessDriver(
+            ProcessSettings(
+                cluster=cluster,
+                node=name,
+                shared_data=shared_dir / "shared_data",
+                local_temp_dir=config.path("paths.local_temp_dir"),
+                grace=grace,
+                numactl=shutil.which(config.text("paths.numactl_path") or "numactl"),
+                user=user,
+            ),
+            self._worker.ended,
+        )
+        self._docker = DockerDriver(
+            docker,
+            DockerSettings(
+                cluster=cluster,
+                node=name,
+                shared_data=shared_dir / "shared_data",
+                local_temp_dir=config.path("paths.local_temp_dir"),
+                numa=capacity.numa,
+                shm_size=config.text("docker.shm_size"),
+                allow_privileged=config.switch("runner.allow_privileged"),
+                allowed_mounts=config.texts("runner.allowed_mounts"),
+                sudo=config.switch("runner.use_sudo"),
+            ),
+            self._worker.ended,
+        )
+        drivers: dict[str, Driver] = {"docker": self._docker}
+        if config.switch("runner.allow_null_container"):
+            drivers["node"] = self._process
+        self._worker.drivers = drivers
+        self._recovery = Recovery(self.jobs, self._worker, hands)
+
+    def begin(self) -> None:
+        self._recovery.recover()
+        self._docker.begin()
+        self._reporter.start(self.agent)
+
+    def stop(self) -> None:
+        self._docker.stop()
+        for pool in (self._docker_starts, self._node_starts, self._verbs):
+            pool.stop()
+        self._timers.stop()
+        self._process.stop()
+        self._reporter.stop()
+
+
+def _node_name(config: Config) -> str:
+    name = config.text("runner.name") or socket.gethostname()
+    if NODE_NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"'{name}' cannot be the name of a node", "Give another one: --name, or runner.name."
+        )
+    return name
+
+
+def _make_dir(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {path}: {error.strerror}") from None
+    return path
+
+
+def _capacity(config: Config) -> Capacity:
+    cores = config.number("runner.cores") or total_cores()
+    memory = config.text("runner.memory")
+    return Capacity(
+        cores=cores,
+        memory=parse_size(memory) if memory else total_memory(),
+        max_tasks=config.whole("runner.max_tasks")
+        or max(_TASKS_PER_CORE, round(_TASKS_PER_CORE * cores)),
+        numa=numa_nodes(),
+    )
+
+
+def _user(config: Config) -> pwd.struct_passwd | None:
+    """The user of tasks without a container, None if it is our own. Raises UsageError."""
+    name = config.text("environment.runner_user")
+    if not name:
+        return None
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise UsageError(f"environment.runner_user: there is no user {name} here") from None
+    if user.pw_uid == os.getuid():
+        return None
+    if os.getuid() != 0:
+        raise UsageError(
+            f"environment.runner_user = {name} needs a runner that is root",
+            f"Start the runner as root, or as {name}.",
+        )
+    return user
+
+
+def _route_to_host(config: Config) -> str:
+    """The address of this machine that packets to the host leave from."""
+    host, port = config.text("network.host_reachable_address"), config.whole("network.host_port")
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port or 1, type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind, proto) as probe:
+            # A datagram socket's connect sends nothing; it only chooses the route.
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise UsageError(
+            f"cannot find a route to the host {host}: {error.strerror or error}",
+            "Check network.host_reachable_address, or set network.runner_address.",
+        ) from None

@@ -1,0 +1,242 @@
+"""What is done with an attempt: started, killed, paused, resumed, and cleaned up after."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hakuriver.model.errors import Unavailable
+from hakuriver.model.messages import Attempt, Report, RunOrder
+from hakuriver.model.task import Ended, RefusedByNode, Result, Wish, output_name
+from hakuriver.runner.drivers import (
+    Assignment,
+    CannotStart,
+    Driver,
+    Ending,
+    KilledBeforeStart,
+    Unit,
+)
+from hakuriver.runner.job import Job, Phase
+from hakuriver.runner.jobs import Jobs
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[], None]
+_LEDGER_RETRY_SECONDS = 1.0
+_KILLED_BEFORE_START = Ended(Result(None, kill_sent=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the agent works. records is local; kill_grace in seconds."""
+
+    cluster: str
+    node: str
+    shared_dir: Path
+    records: Path
+    boot: str
+    kill_grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Who does what takes time. start: by driver name; verbs: kills, pauses, clean-ups."""
+
+    start: Mapping[str, Callable[[Work], None]]
+    verbs: Callable[[Work], None]
+    after: Callable[[float, Work], None]
+
+
+class Worker:
+    """drivers: "docker" for containers, "node" for tasks without one, each only if there is one.
+
+    unfit() says why nothing can be started now, "" if it can. Every verb on one job waits for the
+    one before it.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        place: Place,
+        hands: Hands,
+        unfit: Callable[[], str] = lambda: "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.drivers: Mapping[str, Driver] = {}
+        self.place = place
+        self.clock = clock
+        self._jobs = jobs
+        self._hands = hands
+        self._unfit = unfit
+
+    def job(self, order: RunOrder) -> Job:
+        kind = "node" if order.container is None else "docker"
+        driver = self.drivers.get(kind)
+        name = driver.name if driver else ""
+        return Job(order.key, order, self._jobs.number(), kind=kind, driver=name)
+
+    def enqueue(self, job: Job) -> None:
+        self._hands.start[job.kind](lambda: self._start(job.key))
+
+    def _start(self, key: Attempt) -> None:
+        job = self._jobs.get(key)
+        if job is None:
+            return
+        with job.lock:
+            with self._jobs.lock:
+                if job.phase is not Phase.QUEUED:
+                    return
+                job.phase = Phase.STARTING
+                job.assignment = self.assignment(job)
+            unit = self._try_start(job, job.assignment)
+            if unit is None:
+                return
+            with self._jobs.lock:
+                job.unit_name, job.image = unit.name, unit.image
+                if job.final is None:
+                    job.phase = Phase.RUNNING
+                    job.started_at = self.clock()
+                    self._jobs.changed(job)
+            if job.wish_open:
+                self.fulfil(key)
+        self._jobs.on_report(False)
+
+    def _try_start(self, job: Job, assignment: Assignment) -> Unit | None:
+        """None if it was not started; its end is told then."""
+        if job.wish is Wish.KILL:
+            self._finish_unstarted(job, _KILLED_BEFORE_START)
+            return None
+        unfit = self._unfit()
+        if unfit:
+            self._finish_unstarted(job, RefusedByNode(unfit, for_good=False))
+            return None
+        driver = self.drivers.get(job.kind)
+        if driver is None:
+            what = "containers" if job.kind == "docker" else "tasks without a container"
+            reason = f"{self.place.node} takes no {what}"
+            self._finish_unstarted(job, RefusedByNode(reason, for_good=True))
+            return None
+        try:
+            driver.prepare(assignment)
+            return driver.start(assignment)
+        except KilledBeforeStart:
+            self._finish_unstarted(job, _KILLED_BEFORE_START)
+        except CannotStart as error:
+            self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
+        return None
+
+    def assignment(self, job: Job) -> Assignment:
+        assert job.order is not None
+        task, attempt = job.key
+        return Assignment(
+            order=job.order,
+            record=self.place.records / f"{task}.{attempt}.{job.record}",
+            stdout=self.place.shared_dir / output_name(task, attempt, "stdout"),
+            stderr=self.place.shared_dir / output_name(task, attempt, "stderr"),
+            killed=lambda: job.wish is Wish.KILL,
+        )
+
+    # Wishes
+
+    def fulfil(self, key: Attempt) -> None:
+        job = self._jobs.get(key)
+        if job is None:
+            return
+        with job.lock:
+            with self._jobs.lock:
+                if job.final or not job.wish_open:
+                    return
+                queued = job.phase is Phase.QUEUED
+                wish, n = job.wish, job.wish_n
+                if queued and wish is Wish.KILL:
+                    job.phase = Phase.STARTING  # Nobody else starts it now.
+            if queued:
+                if wish is Wish.KILL:
+                    self._finish_unstarted(job, _KILLED_BEFORE_START)
+                return
+            if wish is Wish.KILL:
+                self._kill(job, hard=False)
+            else:
+                self._pause_or_resume(job, pause=wish is Wish.PAUSE, n=n)
+
+    def _kill(self, job: Job, *, hard: bool) -> None:
+        """TERM, after the grace period KILL, and again until the end is told."""
+        with job.lock:
+            if job.final or job.assignment is None:
+                return
+            before = job.signal_at
+            job.signal_at = before or self.clock()
+            reached = self.drivers[job.kind].kill(job.assignment, hard=hard)
+            with self._jobs.lock:
+                if not reached and before is None and not job.final:
+                    job.signal_at = None
+                if hard and not job.final:
+                    job.note = "SIGKILL was sent and it is still there"
+                    self._jobs.changed(job)
+        self._hands.after(self.place.kill_grace, lambda: self._kill(job, hard=True))
+
+    def _pause_or_resume(self, job: Job, *, pause: bool, n: int) -> None:
+        assert job.assignment is not None
+        driver = self.drivers[job.kind]
+        done = driver.pause(job.assignment) if pause else driver.resume(job.assignment)
+        with self._jobs.lock:
+            if job.final:
+                return
+            if done:
+                job.phase = Phase.PAUSED if pause else Phase.RUNNING
+            job.note = "" if done else f"could not be {'paused' if pause else 'resumed'}"
+            job.wish_done = max(job.wish_done, n)
+            self._jobs.changed(job)
+        self._jobs.on_report(False)
+
+    # Ends
+
+    def ended(self, endings: list[Ending]) -> None:
+        """Drivers tell; the results are on disk before they are reported or anything is removed."""
+        with self._jobs.lock:
+            jobs = [(self._jobs.get(ending.key), ending) for ending in endings]
+            finished = []
+            for job, ending in jobs:
+                if job is not None and job.final is None:
+                    finished.append((job, job.report_end(ending, self._jobs.number())))
+        try:
+            self._finish(finished)
+        except Unavailable as error:
+            # The record is still there; nothing is lost by waiting for room on the disk.
+            log.error("%s", error.detail)
+            self._hands.after(_LEDGER_RETRY_SECONDS, lambda: self.ended(endings))
+
+    def _finish_unstarted(self, job: Job, fact: Ended | RefusedByNode) -> None:
+        with self._jobs.lock:
+            report = Report(
+                task=job.key[0],
+                attempt=job.key[1],
+                n=self._jobs.number(),
+                fact=fact,
+                driver=job.driver or None,
+                wish_n=job.wish_n,
+            )
+        try:
+            self._finish([(job, report)])
+        except Unavailable as error:
+            log.error("%s", error.detail)
+            self._hands.after(_LEDGER_RETRY_SECONDS, lambda: self._finish_unstarted(job, fact))
+
+    def _finish(self, finished: list[tuple[Job, Report]]) -> None:
+        if finished:
+            self._jobs.finish(finished)
+        for job, _ in finished:
+            self.discard_soon(job)
+
+    def discard_soon(self, job: Job) -> None:
+        """Its result is safe: container, unit and record can go."""
+        self._hands.verbs(lambda: self._discard(job))
+
+    def _discard(self, job: Job) -> None:
+        driver = self.drivers.get(job.kind)
+        if driver is not None and job.assignment is not None:
+            driver.discard(job.assignment)

@@ -1,0 +1,1 @@
+"""Mechanisms of the machine that know no cluster."""

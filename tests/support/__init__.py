@@ -1,0 +1,1 @@
+"""What several tests share: waiting, capabilities of this machine, images, a real cluster."""

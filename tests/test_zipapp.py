@@ -1,0 +1,151 @@
+"""The one file that users copy around: same bytes each time, right exit codes, runs anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import build_zipapp
+import hakuriver
+
+SENTENCE = "hakuriver: error: Python 3.10 or newer is needed, "
+ROOT = Path(__file__).resolve().parent.parent
+STUB = """
+import sys
+
+def main(argv):
+    print(argv)
+    return int(argv[0])
+"""
+PRETEND = "import runpy, sys; sys.version_info = (3, 6, 15); runpy.run_path(sys.argv[1], run_name='__main__')"
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Path:
+    """A .pyz of a package whose main() returns its first argument."""
+    package = tmp_path / "source" / "hakuriver"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").touch()
+    package.joinpath("__main__.py").write_text(STUB)
+    package.joinpath("keeper.sh").write_text("exit 0\n")
+    package.joinpath("__pycache__").mkdir()
+    package.joinpath("__pycache__", "left.pyc").touch()
+    package.joinpath(".hidden").touch()
+    package.parent.joinpath("LICENSE").touch()
+    package.parent.joinpath("secret.txt").touch()
+    build_zipapp.build(package.parent, tmp_path / "stub.pyz")
+    return tmp_path / "stub.pyz"
+
+
+def run(*argv: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in argv], cwd=cwd, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
+    for copy in ("one", "two"):
+        shutil.copytree(ROOT / "hakuriver", tmp_path / copy / "hakuriver")
+        shutil.copy(ROOT / "LICENSE", tmp_path / copy)
+    os.utime(tmp_path / "two" / "LICENSE", (1, 1))
+    (tmp_path / "two" / "LICENSE").chmod(0o600)
+    for copy in ("one", "two"):
+        build_zipapp.build(tmp_path / copy, tmp_path / f"{copy}.pyz")
+    assert (tmp_path / "one.pyz").read_bytes() == (tmp_path / "two.pyz").read_bytes()
+
+
+def test_holds_the_package_and_nothing_else(stub: Path) -> None:
+    names = zipfile.ZipFile(stub).namelist()
+    assert names == sorted(names)
+    assert names == [
+        "LICENSE",
+        "__main__.py",
+        "hakuriver/__init__.py",
+        "hakuriver/__main__.py",
+        "hakuriver/keeper.sh",
+    ]
+
+
+def test_entries_carry_nothing_of_the_machine_that_built_them(stub: Path) -> None:
+    for info in zipfile.ZipFile(stub).infolist():
+        assert (info.date_time, info.create_system, info.external_attr, info.extra) == (
+            (1980, 1, 1, 0, 0, 0),
+            3,
+            0o100644 << 16,
+            b"",
+        )
+
+
+def test_is_executable_by_everybody_and_leaves_nothing_beside_it(stub: Path) -> None:
+    assert stat.S_IMODE(stub.stat().st_mode) == 0o755
+    assert stub.read_bytes().startswith(b"#!/usr/bin/env python3\n")
+    assert sorted(path.name for path in stub.parent.iterdir()) == ["source", "stub.pyz"]
+
+
+def test_a_failed_build_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    output = tmp_path / "out.pyz"
+    output.write_text("old")
+    with pytest.raises(FileNotFoundError):
+        build_zipapp.build(tmp_path / "nowhere", output)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("code", [0, 2, 7, 125])
+def test_returns_the_exit_code(stub: Path, code: int) -> None:
+    done = run(sys.executable, stub, code, "a b", "")
+    assert (done.returncode, done.stdout) == (code, f"['{code}', 'a b', '']\n")
+
+
+def test_runs_by_its_shebang_from_a_read_only_folder_with_spaces(
+    stub: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    moved = stub.rename(folder / "my haku.pyz")
+    folder.chmod(0o555)
+    try:
+        assert run(moved, 7, cwd=Path("/")).returncode == 7
+        assert run(sys.executable, moved.name, 7, cwd=folder).returncode == 7
+        assert [path.name for path in folder.iterdir()] == ["my haku.pyz"]
+    finally:
+        folder.chmod(0o755)
+
+
+def test_the_real_one_tells_its_version(pyz: Path) -> None:
+    done = run(sys.executable, "-I", pyz, "--version", cwd=Path("/"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert hakuriver.__version__ in done.stdout
+
+
+def test_the_real_one_returns_exit_codes(pyz: Path) -> None:
+    done = run(sys.executable, "-I", pyz, "no-such-command", cwd=Path("/"))
+    assert done.returncode == 2
+    assert "no-such-command" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_old_python_gets_one_sentence(stub: Path) -> None:
+    done = run(sys.executable, "-c", PRETEND, stub)
+    assert done.returncode == 2
+    assert done.stderr == f"{SENTENCE}{sys.executable} is Python 3.6\n"
+
+
+def old_pythons() -> list[Path]:
+    """Interpreters before 3.10 that happen to be here; a machine without any is a usual one."""
+    versions = (Path.home() / ".pyenv" / "versions").glob("[23].[0-9].*/bin/python")
+    return sorted(versions)
+
+
+def test_real_old_pythons_get_one_sentence(stub: Path) -> None:
+    for python in old_pythons():
+        done = run(python, stub)
+        assert (done.returncode, done.stdout) == (2, ""), python
+        assert done.stderr.startswith(SENTENCE), python
+        assert done.stderr.count("\n") == 1, python
