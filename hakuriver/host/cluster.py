@@ -23,7 +23,7 @@ from hakuriver.host.registry import Registry
 from hakuriver.host.rows import Filter, Tx
 from hakuriver.host.store import Store
 from hakuriver.model.errors import Conflict, NotFound, Refused
-from hakuriver.model.submission import NO_CONTAINER, Submission
+from hakuriver.model.submission import NO_CONTAINER, Submission, check_for_container
 from hakuriver.model.target import Target, parse_target
 from hakuriver.model.task import IllegalTransition, Status, Task, TaskSpec, Wish
 
@@ -112,6 +112,7 @@ class Cluster:
                 "Name an environment with --container, or leave the option out.",
             )
         if container is not None:
+            check_for_container(submission.argv, submission.env)
             privileged = self._defaults.privileged if privileged is None else privileged
             mounts = self._defaults.mounts if mounts is None else mounts
         return TaskSpec(

@@ -45,10 +45,12 @@ def main(argv: list[str]) -> int:
     config = load_config(options.config, overrides)
     log_file = config.text("paths.host_log_file")
     logs.setup("host", file=Path(log_file) if log_file else None)
-    stop = daemon.stop_requested(on_eof=options.until_eof)
+    stop = daemon.stop_requested(child=options.child)
     host = Host(config)
     try:
         host.start()
+        if options.child:
+            daemon.tell_parent(host.url)
         daemon.wait(stop)
     finally:
         host.stop()
@@ -66,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", metavar="N", type=int, help="port to listen on; 0 takes a free one"
     )
-    parser.add_argument(
-        "--until-eof", action="store_true", help="stop at the end of standard input"
-    )
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
@@ -145,8 +145,8 @@ class Host:
         for ticker in self._tickers:
             ticker.start()
         self._server.start()
-        address = url(self._config.text("network.host_bind_ip"), self._server.port)
-        log.info("host serving on %s", address)
+        self.url = url(self._config.text("network.host_bind_ip"), self._server.port)
+        log.info("host serving on %s", self.url)
 
     def stop(self) -> None:
         """Long polls are answered, what is being written is finished. Tasks do not notice."""

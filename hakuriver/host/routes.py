@@ -17,7 +17,8 @@ from hakuriver.host.views import node_view, task_view
 from hakuriver.host.watch import Watch
 from hakuriver.model.errors import BadRequest, Conflict, NotFound
 from hakuriver.model.fields import WHOLE_MAX, Fields
-from hakuriver.model.messages import Heartbeat, Reports, node_from_json
+from hakuriver.model.messages import Heartbeat, Reports
+from hakuriver.model.node_messages import node_from_json
 from hakuriver.model.submission import read_submission
 from hakuriver.model.task import Status, Task
 from hakuriver.system.router import Request, Response, Route

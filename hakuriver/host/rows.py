@@ -10,8 +10,9 @@ from typing import Any
 
 from hakuriver.host.placement import Reserved, Waiting
 from hakuriver.host.schema import LIVE
-from hakuriver.model.messages import RunOrder, Seq, node_from_json, node_to_json
+from hakuriver.model.messages import RunOrder, Seq
 from hakuriver.model.node import NodeInfo
+from hakuriver.model.node_messages import node_from_json, node_to_json
 from hakuriver.model.target import Target
 from hakuriver.model.task import Status, Task, TaskSpec, Wish
 from hakuriver.model.units import milli

@@ -1,8 +1,12 @@
-"""Reading a JSON object field by field: every value checked, nothing unknown let through."""
+"""Reading a JSON object field by field: every value checked, nothing unknown let through.
+
+And the way back: a dataclass as JSON-ready values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from hakuriver.model.errors import Refused
@@ -97,6 +101,16 @@ class Fields:
         value = self._get(name, (dict,), "an object", {})
         return dict(value)
 
+    def texts_by_name(self, name: str) -> dict[str, str]:
+        """An object whose names and values are texts; absent and null are an empty one."""
+        values = self.mapping(name)
+        for key, value in values.items():
+            if not isinstance(value, str):
+                raise Refused(f"{name} must hold texts only, not {_kind(value)}")
+            check_text(name, key)
+            check_text(name, value)
+        return dict(values)
+
     def each(self, name: str, read: Callable[[Any], T]) -> tuple[T, ...]:
         """A list, every element read by `read`."""
         return tuple(read(value) for value in self._get(name, (list,), "a list", []))
@@ -126,6 +140,22 @@ def _kind(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false",
              int: "a number", float: "a number", type(None): "null"}  # fmt: skip
     return names.get(type(value), type(value).__name__)
+
+
+def is_whole(value: object) -> bool:
+    """Zero or more, and small enough for the database; true and false are no numbers."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= WHOLE_MAX
+
+
+def plain_document(message: Any) -> dict[str, Any]:
+    """A dataclass as JSON-ready values, one level deep; enumerations by their value."""
+    return {
+        name: asdict(value)
+        if hasattr(value, "__dataclass_fields__")
+        else getattr(value, "value", value)
+        for name in message.__dataclass_fields__
+        for value in (getattr(message, name),)
+    }
 
 
 def check_text(name: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 Each message is a frozen dataclass with to_json and from_json; from_json validates and raises
 Refused. A sequence number is (epoch, n): the epoch rises with each start of the host, n per node.
+How a node describes itself is in node_messages.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hakuriver.model.errors import Refused
-from hakuriver.model.fields import Fields
-from hakuriver.model.node import Capacity, Engine, NodeInfo, NumaNode, Vitals
-from hakuriver.model.target import NODE_NAME
+from hakuriver.model.fields import Fields, is_whole, plain_document
+from hakuriver.model.node import Engine, Vitals
+from hakuriver.model.node_messages import (
+    read_engine,
+    read_environments,
+    read_node_name,
+    read_vitals,
+)
 from hakuriver.model.task import Ended, Observed, RefusedByNode, Result, State, Wish
 
 Seq = tuple[int, int]
@@ -23,8 +29,8 @@ Attempt = tuple[int, int]
 
 def read_pair(value: Any) -> tuple[int, int]:
     match value:
-        case [int() as a, int() as b] if 0 <= a < 2**62 and 0 <= b < 2**62:
-            return int(a), int(b)
+        case [a, b] if is_whole(a) and is_whole(b):
+            return a, b
     raise Refused("expected a pair of whole numbers")
 
 
@@ -49,7 +55,7 @@ class RunOrder:
         return self.task, self.attempt
 
     def to_json(self) -> dict[str, Any]:
-        return {**_plain(self), "env": dict(self.env)}
+        return {**plain_document(self), "env": dict(self.env)}
 
     @staticmethod
     def from_json(document: object) -> RunOrder:
@@ -59,7 +65,7 @@ class RunOrder:
                 task=fields.whole("task", low=1),
                 attempt=fields.whole("attempt", low=1),
                 argv=fields.texts("argv"),
-                env=tuple(fields.mapping("env").items()),
+                env=tuple(fields.texts_by_name("env").items()),
                 cores=fields.number("cores"),
                 memory=fields.maybe_whole("memory"),
                 container=fields.maybe_text("container"),
@@ -84,7 +90,7 @@ class WishOrder:
         return self.task, self.attempt
 
     def to_json(self) -> dict[str, Any]:
-        return _plain(self)
+        return plain_document(self)
 
     @staticmethod
     def from_json(document: object) -> WishOrder:
@@ -173,7 +179,7 @@ class Report:
         return self.task, self.attempt
 
     def to_json(self) -> dict[str, Any]:
-        return {**_plain(self), "fact": _fact_to_json(self.fact)}
+        return {**plain_document(self), "fact": _fact_to_json(self.fact)}
 
     @staticmethod
     def from_json(document: object) -> Report:
@@ -249,7 +255,7 @@ class Reports:
     def from_json(document: object) -> Reports:
         with Fields(document) as fields:
             return Reports(
-                node=_node_name(fields),
+                node=read_node_name(fields),
                 incarnation=fields.whole("incarnation"),
                 clock=fields.number("clock"),
                 reports=fields.each("reports", Report.from_json),
@@ -309,20 +315,20 @@ class Heartbeat:
 
     def to_json(self) -> dict[str, Any]:
         held = [[h.task, h.attempt, h.state.value if h.state else "ended", h.n] for h in self.held]
-        return {**_plain(self), "held": held, "environments": dict(self.environments)}
+        return {**plain_document(self), "held": held, "environments": dict(self.environments)}
 
     @staticmethod
     def from_json(document: object) -> Heartbeat:
         with Fields(document) as fields:
             return Heartbeat(
-                node=_node_name(fields),
+                node=read_node_name(fields),
                 incarnation=fields.whole("incarnation"),
                 n=fields.whole("n"),
                 orders_seen=read_pair(fields.each("orders_seen", lambda value: value)),
                 held=fields.each("held", _read_held),
-                vitals=fields.maybe("vitals", _read_vitals) or Vitals(),
-                engine=fields.maybe("engine", _read_engine),
-                environments=_read_environments(fields),
+                vitals=fields.maybe("vitals", read_vitals) or Vitals(),
+                engine=fields.maybe("engine", read_engine),
+                environments=read_environments(fields),
                 problems=fields.texts("problems"),
             )
 
@@ -366,85 +372,9 @@ class RegisterAnswer:
             return RegisterAnswer(fields.text("cluster"), fields.number("interval"))
 
 
-def node_to_json(info: NodeInfo) -> dict[str, Any]:
-    """The body of POST /v1/register."""
-    return {
-        **_plain(info),
-        "environments": dict(info.environments),
-        "capacity": {
-            "cores": info.capacity.cores,
-            "memory": info.capacity.memory,
-            "max_tasks": info.capacity.max_tasks,
-            "numa": {
-                str(number): {"cores": numa.cores, "memory": numa.memory}
-                for number, numa in info.capacity.numa.items()
-            },
-        },
-    }
-
-
-def node_from_json(document: object) -> NodeInfo:
-    with Fields(document) as fields:
-        capacity = fields.maybe("capacity", _read_capacity)
-        if capacity is None:
-            raise Refused("the body lacks the field 'capacity'")
-        return NodeInfo(
-            name=_node_name(fields, "name"),
-            url=fields.text("url"),
-            instance=fields.text("instance"),
-            incarnation=fields.whole("incarnation", low=1),
-            boot=fields.text("boot"),
-            version=fields.text("version"),
-            protocol=fields.whole("protocol"),
-            capacity=capacity,
-            driver=fields.text("driver", ""),
-            engine=fields.maybe("engine", _read_engine),
-            environments=_read_environments(fields),
-            problems=fields.texts("problems"),
-        )
-
-
-def _read_capacity(document: Any) -> Capacity:
-    with Fields(document, "capacity") as fields:
-        numa = {}
-        for number, value in fields.mapping("numa").items():
-            if not (number.isascii() and number.isdigit()):
-                raise Refused(f"'{number[:40]}' is no NUMA node")
-            with Fields(value, f"NUMA node {number}") as inner:
-                cores = inner.each("cores", lambda core: int(core) if isinstance(core, int) else -1)
-                numa[int(number)] = NumaNode(cores, inner.whole("memory"))
-        return Capacity(
-            cores=fields.number("cores"),
-            memory=fields.whole("memory"),
-            max_tasks=fields.whole("max_tasks"),
-            numa=numa,
-        )
-
-
-def _read_vitals(document: Any) -> Vitals:
-    with Fields(document, "vitals") as fields:
-        return Vitals(
-            cpu_percent=fields.number("cpu_percent"),
-            memory_used=fields.whole("memory_used"),
-            memory_total=fields.whole("memory_total"),
-        )
-
-
-def _read_engine(document: Any) -> Engine:
-    with Fields(document, "engine") as fields:
-        return Engine(fields.text("version"), fields.flag("live_restore"))
-
-
-def _read_environments(fields: Fields) -> dict[str, str]:
-    environments = fields.mapping("environments")
-    if not all(isinstance(value, str) for value in environments.values()):
-        raise Refused("environments must map names to image ids")
-    return dict(environments)
-
-
 def _read_held(value: Any) -> Held:
     match value:
-        case [int() as task, int() as attempt, str() as state, int() as n]:
+        case [task, attempt, str() as state, n] if all(map(is_whole, (task, attempt, n))):
             if state == "ended":
                 return Held(task, attempt, None, n)
             if state in {known.value for known in State}:
@@ -454,24 +384,6 @@ def _read_held(value: Any) -> Held:
 
 def _read_triple(value: Any) -> tuple[int, int, int]:
     match value:
-        case [int() as a, int() as b, int() as c]:
-            return int(a), int(b), int(c)
+        case [a, b, c] if all(map(is_whole, (a, b, c))):
+            return a, b, c
     raise Refused("expected three whole numbers")
-
-
-def _node_name(fields: Fields, name: str = "node") -> str:
-    node = fields.text(name)
-    if NODE_NAME.fullmatch(node) is None:
-        raise Refused(f"'{node[:80]}' cannot be the name of a node")
-    return node
-
-
-def _plain(message: Any) -> dict[str, Any]:
-    """The dataclass as JSON-ready values, one level deep; enumerations by their value."""
-    return {
-        name: asdict(value)
-        if hasattr(value, "__dataclass_fields__")
-        else getattr(value, "value", value)
-        for name in message.__dataclass_fields__
-        for value in (getattr(message, name),)
-    }

@@ -87,6 +87,18 @@ def check_argv(argv: Sequence[str]) -> None:
             )
 
 
+def check_for_container(argv: Sequence[str], env: Sequence[tuple[str, str]]) -> None:
+    """Refuse what a container engine would change: its API is JSON, which holds characters only."""
+    named = [(f"argument {place}" if place else "the command", a) for place, a in enumerate(argv)]
+    named += [(f"environment variable {name}", value) for name, value in env]
+    for name, value in named:
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            raise Refused(
+                f"{name} is not UTF-8, which Docker cannot pass on to a container",
+                "Run it without one (--container NULL), or put the bytes into a file under /shared.",
+            )
+
+
 def check_env(env: Sequence[tuple[str, object]]) -> None:
     for name, value in env:
         if ENV_NAME.fullmatch(name) is None:

@@ -8,9 +8,9 @@ from hakuriver.model.messages import (
     RegisterAnswer,
     Reports,
     ReportsAnswer,
-    node_to_json,
 )
 from hakuriver.model.node import NodeInfo
+from hakuriver.model.node_messages import node_to_json
 from hakuriver.system.httpc import HttpClient
 
 TIMEOUT = 20.0

@@ -12,7 +12,6 @@ import contextlib
 import json
 import sqlite3
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from hakuriver.model.errors import Conflict, Unavailable, UsageError
 from hakuriver.model.messages import Attempt, Report, RunOrder, Seq, WishOrder
 from hakuriver.model.task import Wish
+from hakuriver.runner.record import file_clock
 
 _SCHEMA = (
     """
@@ -66,7 +66,7 @@ class Entry:
 class Ledger:
     """Thread-safe. Opening it begins a new incarnation, with a number above all earlier ones."""
 
-    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = file_clock) -> None:
         self._path = folder / "ledger.db"
         self._lock = threading.Lock()
         self._clock = clock

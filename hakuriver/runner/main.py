@@ -64,10 +64,12 @@ def main(argv: list[str]) -> int:
     config = load_config(options.config, overrides)
     log_file = config.text("paths.runner_log_file")
     logs.setup("runner", file=Path(log_file) if log_file else None)
-    stop = daemon.stop_requested(on_eof=options.until_eof)
+    stop = daemon.stop_requested(child=options.child)
     runner = Runner(config)
     try:
         runner.start()
+        if options.child:
+            daemon.tell_parent(runner.url)
         daemon.wait(stop)
     finally:
         runner.stop()
@@ -86,9 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "--port", metavar="N", type=int, help="port to listen on; 0 takes a free one"
     )
     parser.add_argument("--address", metavar="ADDRESS", help="where the host finds this runner")
-    parser.add_argument(
-        "--until-eof", action="store_true", help="stop at the end of standard input"
-    )
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
@@ -125,7 +125,7 @@ class Runner:
             token=config.token,
             name="runner",
         )
-        self._url = url(address, self._server.port)
+        self.url = url(address, self._server.port)
         self._heart = Heart(
             api=HostApi(config.host_url, token=config.token),
             describe=self._describe,
@@ -142,7 +142,7 @@ class Runner:
             self._begin(self._ledger.cluster)
         self._engine_ticker.start()
         self._server.start()
-        log.info("runner %s serving on %s", self._name, self._url)
+        log.info("runner %s serving on %s", self._name, self.url)
         self._heart.start()
 
     def stop(self) -> None:
@@ -185,7 +185,7 @@ class Runner:
     def _describe(self) -> NodeInfo:
         return NodeInfo(
             name=self._name,
-            url=self._url,
+            url=self.url,
             instance=self._ledger.instance,
             incarnation=self._ledger.incarnation,
             boot=boot_identity(),

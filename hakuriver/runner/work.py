@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hakuriver.runner.drivers import (
 )
 from hakuriver.runner.job import Job, Phase
 from hakuriver.runner.jobs import Jobs
+from hakuriver.runner.record import file_clock
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Worker:
         place: Place,
         hands: Hands,
         unfit: Callable[[], str] = lambda: "",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = file_clock,
     ) -> None:
         self.drivers: Mapping[str, Driver] = {}
         self.place = place

@@ -9,11 +9,11 @@ import threading
 from types import FrameType
 
 
-def stop_requested(*, on_eof: bool) -> threading.Event:
+def stop_requested(*, child: bool) -> threading.Event:
     """An event that SIGTERM and SIGINT set; a second signal ends the process at once.
 
-    on_eof: the end of standard input sets it too. Whoever starts us with a pipe there takes us
-    along when it dies, however it dies.
+    child: the end of standard input sets it too. Who starts us with a pipe there takes us along
+    when it dies, however it dies.
     """
     stop = threading.Event()
 
@@ -24,9 +24,14 @@ def stop_requested(*, on_eof: bool) -> threading.Event:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
-    if on_eof:
+    if child:
         threading.Thread(target=_watch_stdin, args=(stop,), name="stdin", daemon=True).start()
     return stop
+
+
+def tell_parent(url: str) -> None:
+    """Where we serve, in one line of standard output: now we do."""
+    print(url, flush=True)
 
 
 def wait(stop: threading.Event) -> None:

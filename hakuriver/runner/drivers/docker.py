@@ -10,14 +10,9 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from hakuriver.model.messages import Attempt, RunOrder
-from hakuriver.model.node import NumaNode
 from hakuriver.model.submission import parse_mount
-from hakuriver.model.units import format_number
 from hakuriver.runner.drivers import (
     Assignment,
     CannotStart,
@@ -26,105 +21,30 @@ from hakuriver.runner.drivers import (
     OnEnd,
     Unit,
 )
+from hakuriver.runner.drivers.docker_argv import (
+    DockerSettings,
+    create_argv,
+    image_of,
+    key_of,
+    labels_of,
+    own_labels,
+)
 from hakuriver.runner.drivers.events import Died, EngineEvents
 from hakuriver.runner.drivers.files import make_files
-from hakuriver.runner.record import keeper_argv
-from hakuriver.runner.taskenv import CARRIER, carriers, our_variables
-from hakuriver.system.docker import Container, Docker, NoEngine, mount_option
+from hakuriver.runner.taskenv import carriers
+from hakuriver.system.docker import Container, Docker, NoEngine
+
+__all__ = ["DockerDriver", "DockerSettings"]
 
 log = logging.getLogger(__name__)
 
-_RECORD, _STDOUT, _STDERR = "/hakuriver/record", "/hakuriver/stdout", "/hakuriver/stderr"
 _ENGINE_STOPPED = "the Docker engine stopped"
+_UNSEEN = (
+    "ended while the runner was away: the Docker engine stopped, somebody stopped the container,"
+    " or the supervising process was killed"
+)
 _OUTSIDE = "stopped from outside HakuRiver (docker stop, kill or rm)"
 _VERB_SECONDS = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class DockerSettings:
-    cluster: str
-    node: str
-    shared_data: Path
-    local_temp_dir: Path
-    numa: Mapping[int, NumaNode]
-    shm_size: str = ""
-    allow_privileged: bool = True
-    allowed_mounts: tuple[str, ...] = ("/",)
-    sudo: bool = False
-
-
-def image_of(environment: str) -> str:
-    return f"hakuriver/{environment}:base"
-
-
-def labels_of(settings: DockerSettings, assignment: Assignment) -> dict[str, str]:
-    """record tells apart the starts of one attempt: only the newest is ours."""
-    task, attempt = assignment.key
-    return {
-        **own_labels(settings),
-        "hakuriver.task": str(task),
-        "hakuriver.attempt": str(attempt),
-        "hakuriver.record": assignment.record.name,
-    }
-
-
-def own_labels(settings: DockerSettings) -> dict[str, str]:
-    return {"hakuriver.cluster": settings.cluster, "hakuriver.node": settings.node}
-
-
-def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> list[str]:
-    """The arguments of `docker` that make the container. No value of the user's environment."""
-    order = assignment.order
-    assert order.container is not None
-    numa = None if order.numa is None else settings.numa[order.numa]
-    ours = our_variables(
-        order,
-        cluster=settings.cluster,
-        node=settings.node,
-        shared_dir="/shared",
-        local_temp_dir="/local_temp",
-    )
-    mounts = [
-        *((each.source, each.target, each.read_only) for each in map(parse_mount, order.mounts)),
-        (str(settings.shared_data), "/shared", False),
-        (str(settings.local_temp_dir), "/local_temp", False),
-        (str(assignment.record), _RECORD, False),
-        (str(assignment.stdout), _STDOUT, False),
-        (str(assignment.stderr), _STDERR, False),
-    ]
-    labels = labels_of(settings, assignment)
-    return [
-        "create",
-        f"--name={name}",
-        *(f"--label={key}={value}" for key, value in labels.items()),
-        "--pull=never",
-        "--init",
-        "--log-driver=none",
-        "--network=host",
-        "--privileged" if order.privileged else "--cap-add=SYS_NICE",
-        "--workdir=/shared",
-        *(option for mount in mounts for option in mount_option(*mount[:2], read_only=mount[2])),
-        *([f"--cpus={format_number(order.cores)}"] if order.cores else []),
-        *([f"--memory={order.memory}", f"--memory-swap={order.memory}"] if order.memory else []),
-        *([f"--shm-size={settings.shm_size}"] if settings.shm_size else []),
-        *([] if numa is None else [f"--cpuset-cpus={','.join(map(str, numa.cores))}"]),
-        *([] if numa is None else [f"--cpuset-mems={order.numa}"]),
-        "--env=TINI_KILL_PROCESS_GROUP=1",
-        *(f"--env={key}={value}" for key, value in ours.items()),
-        *(f"--env={CARRIER}{place}" for place in range(len(order.env))),
-        "--entrypoint=/bin/sh",
-        image_of(order.container),
-        "-c",
-        *keeper_argv(
-            record=_RECORD,
-            out=_STDOUT,
-            err=_STDERR,
-            workdir="/shared",
-            counters=True,
-            env_names=[key for key, _ in order.env],
-            argv=list(order.argv),
-        ),
-    ]
 
 
 class DockerDriver:
@@ -299,7 +219,9 @@ class DockerDriver:
         if found is not None:
             record, ended_at = found
             # A task that the engine's stop did not disturb ended as it ended.
-            disturbed = problem if record.exit_code is None or record.exit_code > 128 else ""
+            # Nor was one with exit code 137: a SIGKILL from outside takes the keeper along.
+            code = record.exit_code
+            disturbed = problem if code is None or (code > 128 and code != 137) else ""
             return Ending(assignment.key, record, ended_at, exit_code, disturbed)
         never_ran = ""
         if started is None or started.by_runner:
@@ -336,8 +258,7 @@ class DockerDriver:
             with self._lock:
                 self._containers[key] = each.id
             if each.state in ("exited", "dead"):
-                stopped = gap and each.exit_code > 128 and not self._events.expected(each.id)
-                self._end(assignment, each.exit_code, _ENGINE_STOPPED if stopped else "")
+                self._end(assignment, each.exit_code, self._guess(each) if gap else "")
             elif each.state == "created" and key in recovering:
                 self._remove(each.id)
                 self._end(assignment, None, "the Docker engine went away while it was started")
@@ -346,6 +267,12 @@ class DockerDriver:
                     self._recovering.pop(key, None)
         for key in (set(placed) | set(recovering)) & expected & set(known) - seen:
             self._end(known[key], None, _OUTSIDE if key in placed else _ENGINE_STOPPED)
+
+    def _guess(self, container: Container) -> str:
+        """Who ended it unseen, if anybody: an engine that stops sends TERM, and then KILL."""
+        if container.exit_code not in (137, 143) or self._events.expected(container.id):
+            return ""
+        return _ENGINE_STOPPED if self._events.lost else _UNSEEN
 
     def _remove_stranger(self, container: Container) -> None:
         """Ours by its labels and unknown to the ledger: a start that went wrong half-way."""
@@ -357,6 +284,7 @@ class DockerDriver:
     def recover(self, assignments: list[Assignment]) -> dict[Attempt, Unit]:
         """All that were started count as going on until the first listing tells better."""
         units = {}
+        names = self._find(assignments)
         for assignment in assignments:
             found = assignment.exit()
             with self._lock:
@@ -366,8 +294,26 @@ class DockerDriver:
                 continue
             with self._lock:
                 self._recovering[assignment.key] = assignment
-            units[assignment.key] = Unit(f"hakuriver-task-{assignment.order.task}")
+            name = names.get(assignment.key, f"hakuriver-task-{assignment.order.task}")
+            units[assignment.key] = Unit(name)
         return units
+
+    def _find(self, assignments: list[Assignment]) -> dict[Attempt, str]:
+        """Names of those containers that are there, so that verbs reach them at once."""
+        records = {assignment.key: assignment.record.name for assignment in assignments}
+        try:
+            found = self._docker.containers(own_labels(self._settings)) if records else []
+        except NoEngine as error:
+            log.warning("cannot look for tasks in containers yet: %s", error.detail)
+            return {}
+        ours = [
+            each
+            for each in found
+            if records.get(key_of(each.labels), "") == each.labels.get("hakuriver.record")
+        ]
+        with self._lock:
+            self._containers.update((key_of(each.labels), each.id) for each in ours)
+        return {key_of(each.labels): each.name for each in ours}
 
     def discard(self, assignment: Assignment) -> None:
         with self._lock:
@@ -393,14 +339,6 @@ class DockerDriver:
             and "already in progress" not in done.error
         ):
             log.warning("cannot remove container %s: %s", container[:12], done.error)
-
-
-def key_of(labels: Mapping[str, str]) -> Attempt:
-    """(0, 0), which is no attempt, if the labels are not ours."""
-    try:
-        return int(labels["hakuriver.task"]), int(labels["hakuriver.attempt"])
-    except (KeyError, ValueError):
-        return 0, 0
 
 
 def _inside(path: str, folder: str) -> bool:

@@ -46,7 +46,10 @@ class Look(Protocol):
 
 
 class EngineEvents:
-    """Calls on_died and look from its own threads, one call at a time."""
+    """Calls on_died and look from its own threads, one call at a time.
+
+    lost: the engine has gone away since the start.
+    """
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class EngineEvents:
         self._stopping = threading.Event()
         self._relist = threading.Event()
         self._connected = False
+        self.lost = False
         self._threads = [
             threading.Thread(target=self._listen, name="docker-events", daemon=True),
             threading.Thread(target=self._sweep, name="docker-sweep", daemon=True),
@@ -111,6 +115,7 @@ class EngineEvents:
                 if not told:
                     log.warning("cannot listen to the Docker engine: %s", error.strerror)
                 told = True
+            self.lost = True
             self._blame_engine()
             self._connected = False
             self._stopping.wait(_RETRY_SECONDS)

@@ -1,0 +1,97 @@
+"""How a node describes itself on the wire and in the database: the body of POST /v1/register."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hakuriver.model.errors import Refused
+from hakuriver.model.fields import Fields, is_whole, plain_document
+from hakuriver.model.node import Capacity, Engine, NodeInfo, NumaNode, Vitals
+from hakuriver.model.target import NODE_NAME
+
+
+def node_to_json(info: NodeInfo) -> dict[str, Any]:
+    return {
+        **plain_document(info),
+        "environments": dict(info.environments),
+        "capacity": {
+            "cores": info.capacity.cores,
+            "memory": info.capacity.memory,
+            "max_tasks": info.capacity.max_tasks,
+            "numa": {
+                str(number): {"cores": numa.cores, "memory": numa.memory}
+                for number, numa in info.capacity.numa.items()
+            },
+        },
+    }
+
+
+def node_from_json(document: object) -> NodeInfo:
+    with Fields(document) as fields:
+        capacity = fields.maybe("capacity", _read_capacity)
+        if capacity is None:
+            raise Refused("the body lacks the field 'capacity'")
+        return NodeInfo(
+            name=read_node_name(fields, "name"),
+            url=fields.text("url"),
+            instance=fields.text("instance"),
+            incarnation=fields.whole("incarnation", low=1),
+            boot=fields.text("boot"),
+            version=fields.text("version"),
+            protocol=fields.whole("protocol"),
+            capacity=capacity,
+            driver=fields.text("driver", ""),
+            engine=fields.maybe("engine", read_engine),
+            environments=read_environments(fields),
+            problems=fields.texts("problems"),
+        )
+
+
+def _read_capacity(document: Any) -> Capacity:
+    with Fields(document, "capacity") as fields:
+        numa = {}
+        for number, value in fields.mapping("numa").items():
+            # As long as parse_target reads them.
+            if not (number.isascii() and number.isdigit() and len(number) <= 4):
+                raise Refused(f"'{number[:40]}' is no NUMA node")
+            with Fields(value, f"NUMA node {number}") as inner:
+                cores = inner.each("cores", _read_core)
+                numa[int(number)] = NumaNode(cores, inner.whole("memory"))
+        return Capacity(
+            cores=fields.number("cores"),
+            memory=fields.whole("memory"),
+            max_tasks=fields.whole("max_tasks"),
+            numa=numa,
+        )
+
+
+def _read_core(value: Any) -> int:
+    if not is_whole(value):
+        raise Refused("cores of a NUMA node must be whole numbers")
+    return int(value)
+
+
+def read_vitals(document: Any) -> Vitals:
+    with Fields(document, "vitals") as fields:
+        return Vitals(
+            cpu_percent=fields.number("cpu_percent"),
+            memory_used=fields.whole("memory_used"),
+            memory_total=fields.whole("memory_total"),
+        )
+
+
+def read_engine(document: Any) -> Engine:
+    with Fields(document, "engine") as fields:
+        return Engine(fields.text("version"), fields.flag("live_restore"))
+
+
+def read_environments(fields: Fields) -> dict[str, str]:
+    """Names of environments and the ids of their images."""
+    return fields.texts_by_name("environments")
+
+
+def read_node_name(fields: Fields, name: str = "node") -> str:
+    node = fields.text(name)
+    if NODE_NAME.fullmatch(node) is None:
+        raise Refused(f"'{node[:80]}' cannot be the name of a node")
+    return node

@@ -1,0 +1,113 @@
+"""What `docker create` is called with: the whole of a task's container, as a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hakuriver.model.messages import Attempt
+from hakuriver.model.node import NumaNode
+from hakuriver.model.submission import parse_mount
+from hakuriver.model.units import format_number
+from hakuriver.runner.drivers import Assignment
+from hakuriver.runner.record import keeper_argv
+from hakuriver.runner.taskenv import CARRIER, our_variables
+from hakuriver.system.docker import mount_option
+
+_RECORD, _STDOUT, _STDERR = "/hakuriver/record", "/hakuriver/stdout", "/hakuriver/stderr"
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSettings:
+    cluster: str
+    node: str
+    shared_data: Path
+    local_temp_dir: Path
+    numa: Mapping[int, NumaNode]
+    shm_size: str = ""
+    allow_privileged: bool = True
+    allowed_mounts: tuple[str, ...] = ("/",)
+    sudo: bool = False
+
+
+def image_of(environment: str) -> str:
+    return f"hakuriver/{environment}:base"
+
+
+def labels_of(settings: DockerSettings, assignment: Assignment) -> dict[str, str]:
+    """record tells apart the starts of one attempt: only the newest is ours."""
+    task, attempt = assignment.key
+    return {
+        **own_labels(settings),
+        "hakuriver.task": str(task),
+        "hakuriver.attempt": str(attempt),
+        "hakuriver.record": assignment.record.name,
+    }
+
+
+def own_labels(settings: DockerSettings) -> dict[str, str]:
+    return {"hakuriver.cluster": settings.cluster, "hakuriver.node": settings.node}
+
+
+def key_of(labels: Mapping[str, str]) -> Attempt:
+    """(0, 0), which is no attempt, if the labels are not ours."""
+    try:
+        return int(labels["hakuriver.task"]), int(labels["hakuriver.attempt"])
+    except (KeyError, ValueError):
+        return 0, 0
+
+
+def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> list[str]:
+    """The arguments of `docker` that make the container. No value of the user's environment."""
+    order = assignment.order
+    assert order.container is not None
+    numa = None if order.numa is None else settings.numa[order.numa]
+    ours = our_variables(
+        order,
+        cluster=settings.cluster,
+        node=settings.node,
+        shared_dir="/shared",
+        local_temp_dir="/local_temp",
+    )
+    mounts = [
+        *((each.source, each.target, each.read_only) for each in map(parse_mount, order.mounts)),
+        (str(settings.shared_data), "/shared", False),
+        (str(settings.local_temp_dir), "/local_temp", False),
+        (str(assignment.record), _RECORD, False),
+        (str(assignment.stdout), _STDOUT, False),
+        (str(assignment.stderr), _STDERR, False),
+    ]
+    labels = labels_of(settings, assignment)
+    return [
+        "create",
+        f"--name={name}",
+        *(f"--label={key}={value}" for key, value in labels.items()),
+        "--pull=never",
+        "--init",
+        "--log-driver=none",
+        "--network=host",
+        "--privileged" if order.privileged else "--cap-add=SYS_NICE",
+        "--workdir=/shared",
+        *(option for mount in mounts for option in mount_option(*mount[:2], read_only=mount[2])),
+        *([f"--cpus={format_number(order.cores)}"] if order.cores else []),
+        *([f"--memory={order.memory}", f"--memory-swap={order.memory}"] if order.memory else []),
+        *([f"--shm-size={settings.shm_size}"] if settings.shm_size else []),
+        *([] if numa is None else [f"--cpuset-cpus={','.join(map(str, numa.cores))}"]),
+        *([] if numa is None else [f"--cpuset-mems={order.numa}"]),
+        "--env=TINI_KILL_PROCESS_GROUP=1",
+        *(f"--env={key}={value}" for key, value in ours.items()),
+        *(f"--env={CARRIER}{place}" for place in range(len(order.env))),
+        "--entrypoint=/bin/sh",
+        image_of(order.container),
+        "-c",
+        *keeper_argv(
+            record=_RECORD,
+            out=_STDOUT,
+            err=_STDERR,
+            workdir="/shared",
+            counters=True,
+            env_names=[key for key, _ in order.env],
+            argv=list(order.argv),
+        ),
+    ]
