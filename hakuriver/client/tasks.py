@@ -34,7 +34,7 @@ def list_arguments(parser: Parser) -> None:
     add("--node", metavar="NODE", help="only tasks of this node")
     add("--batch", metavar="ID", help="only tasks of this batch")
     add("--user", metavar="NAME", help="only tasks that this user submitted")
-    add("--text", metavar="TEXT", help="only tasks with this in the command or in an argument")
+    add("--text", metavar="TEXT", help="only tasks with this in command, arguments or message")
     add("--limit", metavar="N", type=count, default=50, help="at most so many (default: 50)")
     add("--after", metavar="ID", help="continue below this task")
     add("--all", action="store_true", help="all, however many there are")

@@ -19,7 +19,7 @@ from hakuriver.host.changes import log_changes
 from hakuriver.host.identity import Ids
 from hakuriver.host.placement import Place, Waiting, explain, place
 from hakuriver.host.reconcile import cancelled, forgotten, requeued
-from hakuriver.host.registry import Registry
+from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.rows import Filter, Tx
 from hakuriver.host.store import Store
 from hakuriver.model.errors import Conflict, NotFound, Refused
@@ -54,6 +54,7 @@ class Cluster:
         *,
         store: Store,
         registry: Registry,
+        unsent: Unsent,
         ids: Ids,
         defaults: Defaults,
         published: Callable[[str], bool] = lambda environment: False,
@@ -63,6 +64,7 @@ class Cluster:
     ) -> None:
         self.store = store
         self.registry = registry
+        self._unsent = unsent
         self._ids = ids
         self._defaults = defaults
         self._published = published
@@ -274,6 +276,7 @@ class Cluster:
             now = self._clock()
             for placement in placements:
                 seq = (self.epoch, tx.next_order(placement.node))
+                self._unsent.add(placement.node, seq)
                 tx.assign(placement.task, placement.node, seq, now)
             return [(placement.task, placement.node) for placement in placements]
 

@@ -19,7 +19,7 @@ from hakuriver.host.reconcile import (
     unreachable,
     vanished,
 )
-from hakuriver.host.registry import NodeState, Registry
+from hakuriver.host.registry import NodeState, Registry, Unsent
 from hakuriver.host.rows import Tx
 from hakuriver.host.store import Store
 from hakuriver.model.errors import Conflict, NotFound
@@ -42,6 +42,7 @@ from hakuriver.model.task import Status, Task
 log = logging.getLogger(__name__)
 
 _MESSAGE_CHARACTERS = 4 << 20
+_REMEMBERED = 1000
 
 Changes = list[tuple[Task, Task]]
 """Tasks as they were and as they are."""
@@ -64,6 +65,7 @@ class Fleet:
         *,
         store: Store,
         registry: Registry,
+        unsent: Unsent,
         identity: Identity,
         timing: Timing,
         on_orders: Callable[[str], None] = lambda node: None,
@@ -73,6 +75,7 @@ class Fleet:
     ) -> None:
         self._store = store
         self._registry = registry
+        self._unsent = unsent
         self._identity = identity
         self._timing = timing
         self._on_orders = on_orders
@@ -92,30 +95,33 @@ class Fleet:
             return None
         told = self._accepted.setdefault(node, OrdersAnswer())
         with self._store.read() as tx:
-            orders = [o.order for o in tx.open_orders(node) if o.order.seq not in told.orders]
+            orders = [open_.order for open_ in tx.open_orders(node, but=told.orders)]
             wishes = [
                 WishOrder(seq, task.id, task.attempt, task.wish, task.wish_n)
                 for task, seq in tx.wishes(node)
                 if task.wish and (task.id, task.attempt, task.wish_n) not in told.wishes
             ]
         fitting = _fitting(orders)
+        sendable = {order.seq for order in fitting if self._unsent.take(node, order.seq)}
+        again = [order.seq for order in fitting if order.seq not in sendable]
+        if again:
+            # Only what is still open: an order that was taken back meanwhile, because it was never
+            # sent, may be with another node already.
+            sendable |= self._store.write(lambda tx: tx.count_try(node, again))
+        fitting = [order for order in fitting if order.seq in sendable]
         if not fitting and not wishes:
             return None
-        if fitting:
-            seqs = [order.seq for order in fitting]
-            self._store.write(lambda tx: tx.count_try(node, seqs))
         return Orders(self._identity.cluster, node, tuple(fitting), tuple(wishes))
 
     def delivered(self, node: str, answer: OrdersAnswer) -> None:
         told = self._accepted.get(node, OrdersAnswer())
-        with self._store.read() as tx:
-            still = {order.order.seq for order in tx.open_orders(node)}
-            live = {(task.id, task.attempt, task.wish_n) for task, _ in tx.wishes(node)}
-        # Forgets what is over, so that the sets stay as small as what is under way.
-        self._accepted[node] = OrdersAnswer(
-            frozenset((told.orders | answer.orders) & still),
-            frozenset((told.wishes | answer.wishes) & live),
-        )
+        orders, wishes = told.orders | answer.orders, told.wishes | answer.wishes
+        if len(orders) + len(wishes) > _REMEMBERED:
+            # Forgets what is over.
+            with self._store.read() as tx:
+                orders &= {open_.order.seq for open_ in tx.open_orders(node)}
+                wishes &= {(task.id, task.attempt, task.wish_n) for task, _ in tx.wishes(node)}
+        self._accepted[node] = OrdersAnswer(orders, wishes)
 
     def undelivered(self, node: str, orders: Orders, *, refused: bool) -> None:
         """A send failed. refused: the node's machine refused the connection."""
@@ -152,9 +158,9 @@ class Fleet:
     def _register(self, tx: Tx, info: NodeInfo, replaced: bool) -> Changes:
         tx.save_node(info, self._clock())
         changes = []
-        for task, _, order in tx.live(info.name) if replaced else ():
+        for task, seq, order in tx.live(info.name) if replaced else ():
             # Another state folder knows nothing of what the old one had taken on.
-            if order is None or not order.never_arrived:
+            if order is None or not (order.never_arrived or self._unsent.take(info.name, seq)):
                 tx.close_order(task.id)
                 changes.append((task, tx.update_task(vanished(task, self._clock()))))
         return changes
@@ -252,8 +258,8 @@ class Fleet:
 
     def _lose(self, tx: Tx, node: str) -> Changes:
         changes = []
-        for task, _, order in tx.live(node):
-            if order is not None and order.never_arrived:
+        for task, seq, order in tx.live(node):
+            if order is not None and (order.never_arrived or self._unsent.take(node, seq)):
                 tx.close_order(task.id)
                 message = f"{node} went offline before it received the task"
                 after = back_to_pending(

@@ -14,7 +14,7 @@ from hakuriver.host.fleet import Fleet, Timing
 from hakuriver.host.health import Health
 from hakuriver.host.identity import Ids, open_identity
 from hakuriver.host.outputs import Outputs
-from hakuriver.host.registry import Registry
+from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.routes import ROUTES, Desk
 from hakuriver.host.runner_api import RunnerApi
 from hakuriver.host.store import Store
@@ -33,6 +33,7 @@ from hakuriver.system.ticker import Ticker
 log = logging.getLogger(__name__)
 
 _PRUNE_SECONDS = 600.0
+_GATHER_SECONDS = 0.002
 
 
 def main(argv: list[str]) -> int:
@@ -93,9 +94,11 @@ class Host:
         ids = _open_ids(self._store, shared_dir)
         with self._store.read() as tx:
             registry = Registry(tx.nodes())
+        unsent = Unsent()
         self._fleet = Fleet(
             store=self._store,
             registry=registry,
+            unsent=unsent,
             identity=ids.identity,
             timing=_timing(config),
             on_orders=lambda node: self._dispatch.wake(node),
@@ -104,6 +107,7 @@ class Host:
         cluster = Cluster(
             store=self._store,
             registry=registry,
+            unsent=unsent,
             ids=ids,
             defaults=defaults,
             published=Tarballs(shared_dir / config.text("docker.container_dir")).published,
@@ -115,7 +119,7 @@ class Host:
         )
         health = Health(registry)
         keep = config.number("database.keep_finished_days") * 86400
-        self._placing = Ticker("placing", 5.0, cluster.place)
+        self._placing = Ticker("placing", 5.0, cluster.place, gather=_GATHER_SECONDS)
         self._tickers = (
             self._placing,
             Ticker("scan", config.number("timing.cleanup_check_interval"), self._fleet.scan),

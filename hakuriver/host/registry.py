@@ -121,3 +121,28 @@ class Registry:
             )
             for node in self.all()
         ]
+
+
+class Unsent:
+    """Orders that this process has written and not yet sent.
+
+    They are written with their first try counted, which saves a transaction per message: what is
+    in here was certainly not sent, whatever the database says. Taking one out decides, once, who
+    may act on that: who sends it, or who takes it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._orders: set[tuple[str, Seq]] = set()
+
+    def add(self, node: str, seq: Seq) -> None:
+        """Before the transaction that writes the order is committed, never after."""
+        with self._lock:
+            self._orders.add((node, seq))
+
+    def take(self, node: str, seq: Seq) -> bool:
+        with self._lock:
+            if (node, seq) in self._orders:
+                self._orders.remove((node, seq))
+                return True
+            return False

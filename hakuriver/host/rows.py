@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -177,33 +177,40 @@ class Tx:
         return held
 
     def assign(self, task_id: int, node: str, seq: Seq, now: float) -> None:
-        """Pending to assigning, with the order that makes it true; status was checked."""
+        """Pending to assigning, with the order that makes it true; status was checked.
+
+        The order's first try is counted already, see Unsent.
+        """
         self._sql.execute(
             "UPDATE tasks SET status = 'assigning', node = ?, order_epoch = ?, order_n = ?,"
             " assigned_at = ?, message = '', report_n = 0, revision = ? WHERE task_id = ?",
             (node, *seq, now, self._revision(task_id), task_id),
         )
         self._sql.execute(
-            "INSERT INTO orders (node, epoch, n, task_id, attempt)"
-            " SELECT ?, ?, ?, task_id, attempt FROM tasks WHERE task_id = ?",
+            "INSERT INTO orders (node, epoch, n, task_id, attempt, tries)"
+            " SELECT ?, ?, ?, task_id, attempt, 1 FROM tasks WHERE task_id = ?",
             (node, *seq, task_id),
         )
 
     # Orders
 
-    def open_orders(self, node: str) -> list[OpenOrder]:
+    def open_orders(self, node: str, but: Container[Seq] = ()) -> list[OpenOrder]:
+        """In the order in which they were given, without those whose numbers are named."""
         rows = self._sql.execute(
             "SELECT o.epoch, o.n, o.tries, o.refusals, t.* FROM orders o JOIN tasks t USING (task_id)"
             " WHERE o.node = ? ORDER BY o.epoch, o.n",
             (node,),
         )
-        return [OpenOrder(_order(row), row["tries"], row["refusals"]) for row in rows]
+        return [
+            OpenOrder(_order(row), row["tries"], row["refusals"])
+            for row in rows
+            if (row["epoch"], row["n"]) not in but
+        ]
 
-    def count_try(self, node: str, seqs: Iterable[Seq]) -> None:
-        self._sql.executemany(
-            "UPDATE orders SET tries = tries + 1 WHERE node = ? AND epoch = ? AND n = ?",
-            [(node, *seq) for seq in seqs],
-        )
+    def count_try(self, node: str, seqs: Iterable[Seq]) -> set[Seq]:
+        """Those that were open, and are counted."""
+        sql = "UPDATE orders SET tries = tries + 1 WHERE node = ? AND epoch = ? AND n = ?"
+        return {seq for seq in seqs if self._sql.execute(sql, (node, *seq)).rowcount}
 
     def count_refusal(self, node: str, seqs: Iterable[Seq]) -> None:
         self._sql.executemany(

@@ -163,7 +163,7 @@ Event = (
 FACTS = (Observed, Ended, RefusedByNode, Unreachable, Vanished)
 ACTS: dict[type, frozenset[Status]] = {
     Dispatched: frozenset({Status.PENDING}),
-    Undelivered: frozenset({Status.ASSIGNING}),
+    Undelivered: frozenset({Status.ASSIGNING, Status.LOST}),
     Cancelled: frozenset({Status.PENDING}),
     Requeued: frozenset({Status.LOST, Status.FAILED}),
     Forgotten: frozenset({Status.LOST}),
@@ -219,10 +219,9 @@ def _after_fact(status: Status, fact: Event) -> Status:
         case RefusedByNode(for_good=True):
             return Status.FAILED
         case RefusedByNode():
-            # Only a task that nobody has seen running can still be given to another node.
-            if status in (Status.ASSIGNING, Status.LOST):
-                return Status.PENDING
-            raise IllegalTransition(status, fact)
+            # Also if it was seen: a keeper may be there that has not claimed the attempt yet, and
+            # a runner that restarts then claims it instead.
+            return Status.PENDING
         case Vanished():
             return Status.FAILED
         case _:

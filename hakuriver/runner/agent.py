@@ -47,7 +47,7 @@ class Agent:
             for wish in wishes:
                 self._wished(wish.key, wish.wish, wish.n)
         for job in begun:
-            log.info("task %d.%d accepted", *job.key)
+            log.debug("task %d.%d accepted", *job.key)
             self._worker.enqueue(job)
         for wish in wishes:
             log.info("task %d.%d: %s asked for", *wish.key, wish.wish.value)
@@ -79,7 +79,7 @@ class Agent:
         for wish in wishes:
             job = self._jobs.get(wish.key)
             over = wish.seq < self._ledger.closed_below or self._ledger.known(wish.key)
-            if wish.key in fresh or (job is not None and not job.final and wish.n > job.wish_n):
+            if wish.key in fresh or (job is not None and not job.ended and wish.n > job.wish_n):
                 new[wish.key] = wish
             elif job is None and not over:
                 if wish.wish is not Wish.KILL:
@@ -102,7 +102,7 @@ class Agent:
         for key in keys:
             with self._jobs.lock:
                 job = self._jobs.get(key)
-                if job is None or job.final or job.wish is Wish.KILL:
+                if job is None or job.ended or job.wish is Wish.KILL:
                     continue
                 self._ledger.wish(key, Wish.KILL, job.wish_n + 1)
                 self._wished(key, Wish.KILL, job.wish_n + 1)

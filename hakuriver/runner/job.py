@@ -56,11 +56,16 @@ class Job:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
+    def ended(self) -> bool:
+        """It is over, though what became of it may still be on its way to the disk."""
+        return self.phase is Phase.ENDED
+
+    @property
     def wish_open(self) -> bool:
         return self.wish is not None and self.wish_n > self.wish_done
 
     def held(self) -> Held:
-        state = None if self.final else _STATES[self.phase]
+        state = _STATES.get(self.phase)
         return Held(self.key[0], self.key[1], state, self.n)
 
     def report(self) -> Report:
@@ -110,9 +115,11 @@ def fact_of(ending: Ending, *, signal_at: float | None) -> Ended | RefusedByNode
         reason = ending.never_ran or _UNABLE[record.unable if record else ""]
         return RefusedByNode(reason, for_good=True)
     if record is None:
-        return Ended(
-            Result(ending.exit_code, kill_sent=killed, problem="" if killed else ending.problem)
-        )
+        problem = ending.problem
+        if killed:
+            # Without a code of its own it may have run for hours: not "killed before it started".
+            problem = f"killed on request; {problem}" if ending.exit_code is None else ""
+        return Ended(Result(ending.exit_code, kill_sent=killed, problem=problem))
     return Ended(
         Result(
             record.exit_code,

@@ -48,9 +48,12 @@ class Jobs:
             return self._n
 
     def changed(self, job: Job) -> None:
-        """There is something new to be said of it, if it has not ended."""
+        """There is something new to be said of it, if it has not ended.
+
+        The end has the highest number of all: none is given once it is being written down.
+        """
         with self.lock:
-            if job.final is None:
+            if not job.ended:
                 job.n = self.number()
                 self._dirty[job.key] = None
 
@@ -67,9 +70,14 @@ class Jobs:
         self.on_report(True)
 
     def reports(self, limit: int) -> list[Report]:
-        """What has not been acknowledged in its present form, oldest first."""
+        """What has not been acknowledged in its present form, oldest first.
+
+        An end that is not on disk yet is no news yet.
+        """
         with self.lock:
-            return [self._jobs[key].report() for key in list(self._dirty)[:limit]]
+            dirty = [self._jobs[key] for key in self._dirty]
+            ready = [job for job in dirty if job.final is not None or not job.ended]
+            return [job.report() for job in ready[:limit]]
 
     def acknowledged(self, acks: Iterable[tuple[int, int, int]]) -> None:
         over = []

@@ -166,11 +166,12 @@ class Ledger:
         with self._transaction():
             self._set_wish(key, wish, n)
 
-    def next_record(self, key: Attempt) -> None:
+    def next_record(self, key: Attempt, boot: str) -> None:
         """Begin with a new record folder; what may still use the old one has lost."""
         with self._transaction():
             self._sql.execute(
-                "UPDATE attempts SET record = record + 1 WHERE task = ? AND attempt = ?", key
+                "UPDATE attempts SET record = record + 1, boot = ? WHERE task = ? AND attempt = ?",
+                (boot, *key),
             )
 
     def finish(self, reports: Iterable[Report]) -> None:

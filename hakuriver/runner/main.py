@@ -244,11 +244,10 @@ class _Parts:
         grace = config.number("runner.kill_grace")
         shared_dir = config.path("paths.shared_dir")
         self._docker_starts = Pool("docker-start", config.whole("runner.max_starting") or 1)
-        self._node_starts = Pool("start", 1)
         self._verbs = Pool("verbs", 4)
         self._timers = Timers(self._verbs.do)
         hands = Hands(
-            start={"docker": self._docker_starts.do, "node": self._node_starts.do},
+            start={"docker": self._docker_starts.do, "node": lambda work: self._process.do(work)},
             verbs=self._verbs.do,
             after=self._timers.after,
         )
@@ -302,7 +301,7 @@ class _Parts:
 
     def stop(self) -> None:
         self._docker.stop()
-        for pool in (self._docker_starts, self._node_starts, self._verbs):
+        for pool in (self._docker_starts, self._verbs):
             pool.stop()
         self._timers.stop()
         self._process.stop()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import shutil
+import time
 
 from hakuriver.model.task import Wish
 from hakuriver.runner.drivers import Ending
@@ -15,6 +18,7 @@ from hakuriver.runner.work import Hands, Worker
 log = logging.getLogger(__name__)
 
 _RESTARTED = "the node restarted; how far it got is unknown"
+_UNCLAIMED_SECONDS = 3600.0
 _NO_DRIVER = "the runner has no driver for it any more; how far it got is unknown"
 
 
@@ -34,17 +38,21 @@ class Recovery:
             self._jobs.add(job)
             if job.final is not None:
                 self._worker.discard_soon(job)
-            elif not self._may_have_run(job):
+            elif not self._may_have_run(entry, job):
                 queued.append(job)
-            elif entry.boot != self._worker.place.boot and not self._has_record(job):
-                self._end(job, _RESTARTED)
             else:
-                going.setdefault(job.kind, []).append(job)
+                # Not queued any more: a kill must not take it for one that never began.
+                job.phase = Phase.RUNNING
+                if entry.boot != self._worker.place.boot and not self._has_record(job):
+                    self._end(job, _RESTARTED)
+                else:
+                    going.setdefault(job.kind, []).append(job)
         for name, jobs in going.items():
             self._recover_driver(name, jobs)
         for job in queued:
             self._worker.enqueue(job)
         self._jobs.on_report(True)
+        self._remove_old_records()
 
     def _job(self, entry: Entry) -> Job:
         if entry.order is None:
@@ -60,21 +68,38 @@ class Recovery:
         job.assignment = self._worker.assignment(job)
         return job
 
-    def _may_have_run(self, job: Job) -> bool:
+    def _may_have_run(self, entry: Entry, job: Job) -> bool:
         """Who wins the claim decides. If we do, it is started anew, in another folder."""
         assert job.assignment is not None
+        boot = self._worker.place.boot
         try:
             started = job.assignment.started()
             if started is None and not claim(job.assignment.record):
                 return True
         except FileNotFoundError:
-            return False  # Not even the folder was made.
+            if entry.boot == boot:
+                return False  # Not even the folder was made.
+            started = None
         if started is not None and not started.by_runner:
             return True
-        self._jobs.ledger.next_record(job.key)
+        # With the boot that it will run in: a later reboot is told by it.
+        self._jobs.ledger.next_record(job.key, boot)
         job.record += 1
         job.signal_at = None
         return False
+
+    def _remove_old_records(self) -> None:
+        """Folders of attempts that are over, and of starts that were given up.
+
+        Not before their time: a start that is still under way somewhere must find its claim taken.
+        """
+        known = {f"{entry.key[0]}.{entry.key[1]}." for entry in self._jobs.ledger.entries()}
+        before = time.time() - _UNCLAIMED_SECONDS
+        with contextlib.suppress(FileNotFoundError):
+            for folder in self._worker.place.records.iterdir():
+                attempt = folder.name.rpartition(".")[0] + "."
+                if attempt not in known and folder.lstat().st_mtime < before:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _has_record(self, job: Job) -> bool:
         return job.assignment is not None and job.assignment.exit() is not None
@@ -97,7 +122,7 @@ class Recovery:
 
     def _goes_on(self, job: Job, *, paused: bool) -> None:
         with self._jobs.lock:
-            if job.final is not None or job.assignment is None:
+            if job.ended or job.assignment is None:
                 return
             job.phase = Phase.PAUSED if paused else Phase.RUNNING
             started = job.assignment.started()

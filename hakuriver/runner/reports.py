@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 BATCH = 500
 _PATIENCE = 0.03
 """Seconds that news other than an end may wait for company: short tasks end meanwhile."""
+_GATHER = 0.002
 _FIRST_DELAY = 0.2
 _LAST_DELAY = 5.0
 
@@ -84,6 +85,8 @@ class Reporter:
             else:
                 self._changed.wait_for(lambda: self._news or self._stopping)
                 self._changed.wait_for(lambda: self._urgent or self._stopping, _PATIENCE)
+                # Ends come in company as well: in a burst one message tells of many.
+                self._changed.wait_for(lambda: self._stopping, _GATHER)
             self._news = self._urgent = False
             return not self._stopping
 

@@ -97,7 +97,7 @@ class Worker:
                 return
             with self._jobs.lock:
                 job.unit_name, job.image = unit.name, unit.image
-                if job.final is None:
+                if not job.ended:
                     job.phase = Phase.RUNNING
                     job.started_at = self.clock()
                     self._jobs.changed(job)
@@ -148,7 +148,7 @@ class Worker:
             return
         with job.lock:
             with self._jobs.lock:
-                if job.final or not job.wish_open:
+                if job.ended or not job.wish_open:
                     return
                 queued = job.phase is Phase.QUEUED
                 wish, n = job.wish, job.wish_n
@@ -166,15 +166,15 @@ class Worker:
     def _kill(self, job: Job, *, hard: bool) -> None:
         """TERM, after the grace period KILL, and again until the end is told."""
         with job.lock:
-            if job.final or job.assignment is None:
+            if job.ended or job.assignment is None:
                 return
             before = job.signal_at
             job.signal_at = before or self.clock()
             reached = self.drivers[job.kind].kill(job.assignment, hard=hard)
             with self._jobs.lock:
-                if not reached and before is None and not job.final:
+                if not reached and before is None and not job.ended:
                     job.signal_at = None
-                if hard and not job.final:
+                if hard and not job.ended:
                     job.note = "SIGKILL was sent and it is still there"
                     self._jobs.changed(job)
         self._hands.after(self.place.kill_grace, lambda: self._kill(job, hard=True))
@@ -184,7 +184,7 @@ class Worker:
         driver = self.drivers[job.kind]
         done = driver.pause(job.assignment) if pause else driver.resume(job.assignment)
         with self._jobs.lock:
-            if job.final:
+            if job.ended:
                 return
             if done:
                 job.phase = Phase.PAUSED if pause else Phase.RUNNING
@@ -202,6 +202,7 @@ class Worker:
             finished = []
             for job, ending in jobs:
                 if job is not None and job.final is None:
+                    job.phase = Phase.ENDED
                     finished.append((job, job.report_end(ending, self._jobs.number())))
         try:
             self._finish(finished)
@@ -212,6 +213,7 @@ class Worker:
 
     def _finish_unstarted(self, job: Job, fact: Ended | RefusedByNode) -> None:
         with self._jobs.lock:
+            job.phase = Phase.ENDED
             report = Report(
                 task=job.key[0],
                 attempt=job.key[1],

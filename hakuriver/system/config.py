@@ -79,7 +79,7 @@ SETTINGS: tuple[Setting, ...] = (
         ("heartbeat_interval", "seconds", 5.0, "Seconds between heartbeats of a runner; the host's value counts."),
         ("heartbeat_timeout_factor", "number", 6.0, "A node is offline after so many intervals without a heartbeat."),
         ("cleanup_check_interval", "seconds", 10.0, "Seconds between checks for nodes that went silent."),
-        ("resource_check_interval", "seconds", 1.0, "Seconds between readings of CPU and memory use."),
+        ("resource_check_interval", "seconds", 1.0, "Seconds between two records of GET /health, of which the host keeps 60."),
     ),
     *_in(
         "environment",
@@ -220,7 +220,7 @@ def _toml_loads(path: Path) -> Callable[[str], dict[str, Any]]:
             continue
     raise UsageError(
         f"cannot read {path}: this Python has no TOML reader",
-        "Use Python 3.11 or newer, run the .pyz, or install the package tomli.",
+        "Use Python 3.11 or newer, or install the package tomli.",
     )
 
 

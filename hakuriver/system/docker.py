@@ -125,7 +125,7 @@ def check_engine(done: Completed) -> None:
     if "a password is required" in text or "a terminal is required" in text:
         raise NoEngine(
             "sudo asks for a password",
-            "Allow docker without one in /etc/sudoers, see the admin guide.",
+            "Allow docker without one in /etc/sudoers, see docs/troubleshooting.md.",
         )
 
 

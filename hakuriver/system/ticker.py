@@ -14,7 +14,8 @@ class Ticker:
     """Calls step at start, then every `interval` seconds, and at once after wake().
 
     Steps never overlap. However many wakes arrive during a step, they cause one more step.
-    A step that raises is logged, and the next one comes as if it had not.
+    A step that raises is logged, and the next one comes as if it had not. `gather` seconds pass
+    between a wake and its step, so that in a burst one step serves many wakes.
     """
 
     def __init__(
@@ -23,9 +24,11 @@ class Ticker:
         interval: float,
         step: Callable[[], None],
         *,
+        gather: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
+        self._gather = gather
         self._interval = interval
         self._step = step
         self._clock = clock
@@ -71,6 +74,8 @@ class Ticker:
                 if left <= 0:
                     break
                 self._changed.wait(left)
+            if self._gather and not self._stopping:
+                self._changed.wait_for(lambda: self._stopping, self._gather)
             # Cleared before the step: a wake from here on is about something it may not have seen.
             self._woken = False
             return not self._stopping

@@ -7,7 +7,6 @@ were measured with 20.10 to 28; each is named where it matters.
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 
@@ -30,7 +29,7 @@ from hakuriver.runner.drivers.docker_argv import (
     own_labels,
 )
 from hakuriver.runner.drivers.events import Died, EngineEvents
-from hakuriver.runner.drivers.files import make_files
+from hakuriver.runner.drivers.files import make_files, remove_record
 from hakuriver.runner.taskenv import carriers
 from hakuriver.system.docker import Container, Docker, NoEngine
 
@@ -70,7 +69,7 @@ class DockerDriver:
         self._events.stop()
 
     def prepare(self, assignment: Assignment) -> None:
-        make_files(assignment, for_others=True)
+        make_files(assignment)
 
     # Starting
 
@@ -111,7 +110,9 @@ class DockerDriver:
         labels = labels_of(self._settings, assignment)
         task, attempt = assignment.key
         plain = f"hakuriver-task-{task}"
-        for name in (plain, f"{plain}-{self._settings.cluster[:4]}-{attempt}"):
+        long = f"{plain}-{self._settings.cluster[:4]}-{attempt}"
+        # Starts of this attempt that went wrong half-way may hold both names until they are removed.
+        for name in (plain, long, f"{long}-{assignment.record.suffix[1:]}"):
             argv = create_argv(self._settings, assignment, name)
             done = self._docker.run(*argv, timeout=_VERB_SECONDS, env=carriers(assignment.order))
             if done.code == 0:
@@ -258,7 +259,8 @@ class DockerDriver:
             with self._lock:
                 self._containers[key] = each.id
             if each.state in ("exited", "dead"):
-                self._end(assignment, each.exit_code, self._guess(each) if gap else "")
+                problem = self._guess(assignment, each.exit_code, each.id) if gap else ""
+                self._end(assignment, each.exit_code, problem)
             elif each.state == "created" and key in recovering:
                 self._remove(each.id)
                 self._end(assignment, None, "the Docker engine went away while it was started")
@@ -268,9 +270,9 @@ class DockerDriver:
         for key in (set(placed) | set(recovering)) & expected & set(known) - seen:
             self._end(known[key], None, _OUTSIDE if key in placed else _ENGINE_STOPPED)
 
-    def _guess(self, container: Container) -> str:
+    def _guess(self, assignment: Assignment, exit_code: int | None, container: str = "") -> str:
         """Who ended it unseen, if anybody: an engine that stops sends TERM, and then KILL."""
-        if container.exit_code not in (137, 143) or self._events.expected(container.id):
+        if exit_code not in (137, 143) or assignment.killed() or self._events.expected(container):
             return ""
         return _ENGINE_STOPPED if self._events.lost else _UNSEEN
 
@@ -290,7 +292,7 @@ class DockerDriver:
             with self._lock:
                 self._assignments[assignment.key] = assignment
             if found is not None:
-                self._end(assignment, None, "")
+                self._end(assignment, None, self._guess(assignment, found[0].exit_code))
                 continue
             with self._lock:
                 self._recovering[assignment.key] = assignment
@@ -320,7 +322,7 @@ class DockerDriver:
             container = self._containers.pop(assignment.key, None)
         if container is not None:
             self._remove(container)
-        shutil.rmtree(assignment.record, ignore_errors=True)
+        remove_record(assignment)
 
     def _forget(self, key: Attempt) -> None:
         with self._lock:

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 from hakuriver.runner.drivers import Assignment, CannotStart
+from hakuriver.runner.record import EXIT, STARTED
 
 
-def make_files(assignment: Assignment, *, for_others: bool) -> None:
-    """for_others: the task runs as another user, who must be able to write exactly these.
-
-    The folder is sticky then, in a parent that nobody else can list. Raises CannotStart.
-    """
+def make_record(assignment: Assignment, *, for_others: bool) -> None:
+    """for_others: the task runs as another user. The folder is sticky then, in a parent that
+    nobody else can list. Raises CannotStart."""
+    record = os.fspath(assignment.record)
     try:
-        assignment.record.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        assignment.record.mkdir(mode=0o700)
+        try:
+            os.mkdir(record, 0o700)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(record), 0o711, exist_ok=True)
+            os.mkdir(record, 0o700)
         if for_others:
-            assignment.record.chmod(0o1777)
+            os.chmod(record, 0o1777)
     except OSError as error:
-        raise CannotStart(f"cannot make {assignment.record}: {error.strerror}") from None
+        raise CannotStart(f"cannot make {record}: {error.strerror}") from None
+
+
+def make_files(assignment: Assignment) -> None:
+    """Record and logs for another user, who can write exactly these. Raises CannotStart."""
+    make_record(assignment, for_others=True)
     for path in (assignment.stdout, assignment.stderr):
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(path, flags, 0o644)
+            descriptor = os.open(path, flags, 0o666)
             try:
-                if for_others:
-                    os.fchmod(descriptor, 0o666)
+                os.fchmod(descriptor, 0o666)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise CannotStart(f"cannot make the log {path}: {error.strerror}") from None
+
+
+def remove_record(assignment: Assignment) -> None:
+    """Nothing is read from it any more."""
+    record = os.fspath(assignment.record)
+    try:
+        for name in (STARTED, EXIT):
+            os.unlink(f"{record}/{name}")
+        os.rmdir(record)
+    except OSError:
+        # Something is missing, or the task has put something there.
+        shutil.rmtree(record, ignore_errors=True)

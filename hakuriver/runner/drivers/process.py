@@ -14,6 +14,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,10 +27,11 @@ from hakuriver.runner.drivers import (
     OnEnd,
     Unit,
 )
-from hakuriver.runner.drivers.files import make_files
+from hakuriver.runner.drivers.files import make_files, make_record, remove_record
 from hakuriver.runner.drivers.proctree import (
     Mark,
     Process,
+    child_of_ours,
     members,
     process,
     send,
@@ -47,6 +49,7 @@ from hakuriver.runner.taskenv import (
 
 log = logging.getLogger(__name__)
 
+_DRIVER = "HAKURIVER_DRIVER"
 _YOUNG_SECONDS = 60.0
 _SWEEP_SECONDS = 0.1
 _SETTLE_SECONDS = 2.0
@@ -94,6 +97,8 @@ class ProcessDriver:
         self._watched: dict[int, _Watched] = {}
         self._keepers: dict[Attempt, Process] = {}
         self._sweeps: list[_Sweep] = []
+        user = settings.user or pwd.getpwuid(os.getuid())
+        self._login = login_environment(user, os.environ)
         self._watcher = Watcher(
             self._over, self._sweep, lambda: _SWEEP_SECONDS if self._sweeps else None
         )
@@ -102,8 +107,15 @@ class ProcessDriver:
     def stop(self) -> None:
         self._watcher.stop()
 
+    def do(self, work: Callable[[], None]) -> None:
+        """Do this, soon, in the driver's thread: starts are best made there."""
+        self._watcher.call(work)
+
     def prepare(self, assignment: Assignment) -> None:
-        make_files(assignment, for_others=self._settings.user is not None)
+        if self._settings.user is None:
+            make_record(assignment, for_others=False)  # The keeper makes the logs itself.
+        else:
+            make_files(assignment)
 
     def start(self, assignment: Assignment) -> Unit:
         argv = self.argv(assignment)
@@ -126,9 +138,7 @@ class ProcessDriver:
             )
         except OSError as error:
             raise CannotStart(f"cannot start {argv[0]}: {error.strerror}") from None
-        keeper = process(pid)
-        assert keeper is not None, "a child stays until it is reaped"
-        self._watch(assignment, keeper, child=True)
+        self._watch(assignment, child_of_ours(pid), child=True)
         return Unit(f"pid {pid}")
 
     def argv(self, assignment: Assignment) -> list[str]:
@@ -170,9 +180,8 @@ class ProcessDriver:
 
     def _environment(self, assignment: Assignment) -> dict[str, str]:
         settings = self._settings
-        user = settings.user or pwd.getpwuid(os.getuid())
         return {
-            **login_environment(user, os.environ),
+            **self._login,
             **our_variables(
                 assignment.order,
                 cluster=settings.cluster,
@@ -180,6 +189,7 @@ class ProcessDriver:
                 shared_dir=str(settings.shared_data),
                 local_temp_dir=str(settings.local_temp_dir),
             ),
+            _DRIVER: self.name,
             **carriers(assignment.order),
         }
 
@@ -273,6 +283,8 @@ class ProcessDriver:
             (
                 f"HAKURIVER_CLUSTER={settings.cluster}".encode(),
                 f"HAKURIVER_NODE={settings.node}".encode(),
+                # What runs in containers of this node is in the same /proc.
+                f"{_DRIVER}={self.name}".encode(),
             ),
         )
 
@@ -283,12 +295,11 @@ class ProcessDriver:
         for pid in pids:
             with self._lock:
                 watched = self._watched.pop(pid)
-            after = None
-            if time.monotonic() - watched.since < _YOUNG_SECONDS:
-                after = younger_than(pid)
+            young = time.monotonic() - watched.since < _YOUNG_SECONDS
+            among = younger_than(pid) if young else None
             mark = self._mark_of(watched.assignment, pid)
             # Before it is reaped: until then its pid, and so its session, cannot be anybody else's.
-            left = members(mark, after=after)
+            left = members(mark, among=among)
             if watched.child:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
@@ -369,7 +380,7 @@ class ProcessDriver:
         return leaders[0] if leaders else None
 
     def discard(self, assignment: Assignment) -> None:
-        shutil.rmtree(assignment.record, ignore_errors=True)
+        remove_record(assignment)
 
 
 def ending_of(assignment: Assignment) -> Ending:

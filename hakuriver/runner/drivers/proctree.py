@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-PROC = Path("/proc")
+PROC = "/proc"
+_FEW = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """start is in clock ticks since boot; with the pid it names a process for ever."""
+    """start is in clock ticks since boot; with the pid it names a process for ever.
+
+    0 stands for a child of ours that has not been reaped: no other process can have its pid.
+    """
 
     pid: int
     session: int
@@ -43,16 +46,15 @@ class Mark:
         return self.in_environment(process.pid)
 
     def in_environment(self, pid: int) -> bool:
-        try:
-            environment = b"\0" + (PROC / str(pid) / "environ").read_bytes()
-        except OSError:
-            return False
+        environment = b"\0" + _read(f"{PROC}/{pid}/environ")
         return all(b"\0" + variable + b"\0" in environment for variable in self.variables)
 
 
 def parse_stat(text: bytes) -> Process | None:
     """/proc/PID/stat; the program's name is in parentheses and may contain anything."""
-    pid, _, _ = text.partition(b" ")
+    pid, _, rest = text.partition(b" ")
+    if not rest:
+        return None
     fields = text[text.rfind(b")") + 2 :].split()
     if len(fields) < 20:
         return None
@@ -61,26 +63,39 @@ def parse_stat(text: bytes) -> Process | None:
 
 def process(pid: int) -> Process | None:
     """None if there is none."""
-    try:
-        return parse_stat((PROC / str(pid) / "stat").read_bytes())
-    except (OSError, ValueError):
-        return None
+    return parse_stat(_read(f"{PROC}/{pid}/stat"))
 
 
-def _pids(after: int | None) -> Iterator[int]:
-    for name in os.listdir(PROC):
-        if name.isdigit() and (after is None or int(name) > after):
-            yield int(name)
+def child_of_ours(pid: int) -> Process:
+    """A session leader that we have just started: until we reap it, its pid is its own."""
+    return Process(pid, pid, "S", 0)
 
 
-def members(mark: Mark, *, after: int | None = None) -> list[Process]:
-    """The living processes of an attempt without its keeper.
+def _read(path: str) -> bytes:
+    """A file of /proc, empty if the process is gone or not ours to look at.
 
-    after: look only at pids above this one, see younger_than().
+    Without buffers and path objects: this is what a scan spends its time on.
     """
-    found = []
-    for pid in _pids(after):
-        if pid == mark.keeper or pid == os.getpid():
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        pieces = []
+        while piece := os.read(descriptor, 65536):
+            pieces.append(piece)
+        return b"".join(pieces)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def members(mark: Mark, *, among: range | None = None) -> list[Process]:
+    """The living processes of an attempt without its keeper; among: see younger_than()."""
+    found, own = [], os.getpid()
+    for pid in _pids(among):
+        if pid == mark.keeper or pid == own:
             continue
         candidate = process(pid)
         if candidate is not None and candidate.alive and mark.fits(candidate):
@@ -88,14 +103,21 @@ def members(mark: Mark, *, after: int | None = None) -> list[Process]:
     return found
 
 
-def younger_than(pid: int) -> int | None:
-    """The pid again if all processes younger than it have higher pids, else None.
+def _pids(among: range | None) -> Iterable[int]:
+    if among is not None and len(among) <= _FEW:
+        return among  # Cheaper to try them than to list all that there are.
+    pids = (int(name) for name in os.listdir(PROC) if name.isdigit())
+    return pids if among is None else (pid for pid in pids if pid in among)
+
+
+def younger_than(pid: int) -> range | None:
+    """The pids that processes made after this one can have; None if that cannot be told.
 
     The kernel gives out pids in rising order until they wrap; /proc/loadavg ends with the last.
     Asked soon after the process was made, a last pid above it means that they have not wrapped.
     """
-    last = int((PROC / "loadavg").read_text().split()[4])
-    return pid if last >= pid else None
+    last = int(_read(f"{PROC}/loadavg").split()[4])
+    return range(pid + 1, last + 1) if last >= pid else None
 
 
 def send(target: Process, number: int) -> bool:
@@ -133,4 +155,4 @@ def _send_by_pid(target: Process, number: int) -> bool:
 
 def _same(target: Process) -> bool:
     now = process(target.pid)
-    return now is not None and now.start == target.start
+    return now is not None and target.start in (0, now.start)

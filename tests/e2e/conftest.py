@@ -1,0 +1,33 @@
+"""What the end-to-end tests share: clusters that are up, and one environment per driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.witness import prepare
+from tests.support.cluster import Cluster
+
+Up = Callable[..., Cluster]
+
+
+@pytest.fixture
+def up(cluster: Cluster) -> Up:
+    """up(**settings of the runner) starts host and node1; returns the cluster."""
+
+    def start(**settings: object) -> Cluster:
+        cluster.start_host()
+        prepare(cluster)
+        cluster.start_runner(**settings)
+        return cluster
+
+    return start
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+def where(request: pytest.FixtureRequest) -> dict[str, object]:
+    """Fields of a submission that choose the driver."""
+    if request.param == "process":
+        return {"container_name": "NULL"}
+    return {"container_name": request.getfixturevalue("docker_image")}

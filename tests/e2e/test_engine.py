@@ -1,0 +1,102 @@
+"""The Docker engine stops, dies and returns; containers are stopped by others."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import Up
+from tests.e2e.engine import PrivateEngine, private_engine
+from tests.e2e.witness import all_final, assert_ran_once, ran, signal_file, until_file, witness
+from tests.support import needs
+from tests.support.cluster import Cluster
+from tests.support.images import made_images
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.docker
+ENDS = {"stopped": PrivateEngine.stop, "killed": PrivateEngine.kill9}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "live-restore"])
+def engine(request: pytest.FixtureRequest) -> Iterator[PrivateEngine]:
+    needs.needs(needs.docker(), needs.root(), needs.static_busybox())
+    with private_engine(live_restore=request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def own_engine(
+    engine: PrivateEngine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[PrivateEngine, str, bool]]:
+    """(engine, environment on it, whether it has live-restore); all of the test talks to it."""
+    monkeypatch.setenv("DOCKER_HOST", engine.address)
+    with made_images() as images:
+        yield engine, images.base, engine.live_restore
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("runner_away", [False, True], ids=["runner-there", "runner-away"])
+def test_an_engine_that_ends_fails_its_tasks_unless_it_keeps_them(
+    own_engine: tuple[PrivateEngine, str, bool], up: Up, end: str, runner_away: bool
+) -> None:
+    engine, environment, live_restore = own_engine
+    cluster = up(runner_cores=8)
+    node = cluster.node()
+    assert node is not None
+    assert node["live_restore"] is live_restore
+    runner = cluster.runners["node1"]
+    ids = [
+        cluster.submit(*witness(f"{until_file('go')}; exit 5"), container_name=environment)
+        for _ in range(2)
+    ]
+    mourned = cluster.submit(
+        "sh", "-c", "trap 'echo bye; exit 0' TERM; while [ ! -e go ]; do sleep 0.05; done",
+        container_name=environment,
+    )  # fmt: skip
+    for task_id in (*ids, mourned):
+        cluster.wait_status(task_id, "running")
+        wait_until(lambda t=task_id: t == mourned or ran(cluster, t))
+    if runner_away:
+        runner.kill9()
+    ENDS[end](engine)
+    engine.start()
+    if runner_away:
+        runner.start()
+    if live_restore:
+        signal_file(cluster, "go")
+        tasks = all_final(cluster, ids)
+        assert_ran_once(cluster, tasks, code=5)
+        assert cluster.wait_final(mourned)["status"] == "completed"
+    else:
+        for task in all_final(cluster, ids).values():
+            assert task["status"] == "failed", task
+            assert "the Docker engine stopped" in task["error_message"], task
+            assert ran(cluster, task["task_id"]) == ["start"]
+        task = cluster.wait_final(mourned)
+        assert cluster.output(mourned) == b"bye\n"
+        assert (task["status"], task["exit_code"]) == ("completed", 0), task
+    again = cluster.submit(*witness(), container_name=environment)
+    assert_ran_once(cluster, all_final(cluster, [again]))
+    wait_until(lambda: not containers(cluster), message="no container is left")
+
+
+def test_a_kill_while_the_engine_is_away_is_carried_out(
+    own_engine: tuple[PrivateEngine, str, bool], up: Up
+) -> None:
+    engine, environment, live_restore = own_engine
+    cluster = up()
+    task_id = cluster.submit("sleep", "600", container_name=environment)
+    cluster.wait_status(task_id, "running")
+    engine.kill9()
+    cluster.client("kill", task_id)
+    engine.start()
+    task = cluster.wait_final(task_id)
+    assert task["status"] == "killed" or not live_restore, task
+    wait_until(lambda: not containers(cluster))
+
+
+def containers(cluster: Cluster) -> list[str]:
+    argv = ["docker", "ps", "-aq", "--filter", f"label=hakuriver.cluster={cluster.cluster_id()}"]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30).stdout.split()

@@ -1,0 +1,1 @@
+"""The host's parts, each on its own."""

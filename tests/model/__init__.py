@@ -1,0 +1,1 @@
+"""The words and rules, which need nothing but themselves."""
