@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+DETAIL_MAX = 2000
+
+
 class HakuRiverError(Exception):
     """Something failed that a person has to know about.
 
@@ -18,7 +21,8 @@ class HakuRiverError(Exception):
 
     def __init__(self, detail: str, hint: str = "") -> None:
         super().__init__(detail)
-        self.detail = detail
+        # Often it quotes what somebody sent, which may be megabytes.
+        self.detail = detail if len(detail) <= DETAIL_MAX else f"{detail[:DETAIL_MAX]}…"
         self.hint = hint
 
     def to_json(self) -> dict[str, str]:

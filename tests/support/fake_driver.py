@@ -142,7 +142,7 @@ class FakeDriver:
 
     def prepare(self, assignment: Assignment) -> None:
         self.hook("before prepare")
-        make_files(assignment, for_others=False)
+        make_files(assignment)
         self.hook("after prepare")
 
     def start(self, assignment: Assignment) -> Unit:
