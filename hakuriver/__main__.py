@@ -126,7 +126,7 @@ def _internal(error: Exception, name: str) -> int:
         import traceback
 
         traceback.print_exc()
-    from hakuriver.system.logs import plain
+    from hakuriver.system.plain import plain
 
     program = f"hakuriver {name}".rstrip()
     text = plain(str(error))

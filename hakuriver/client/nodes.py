@@ -21,7 +21,7 @@ from hakuriver.client.render import (
     node_problems,
     word,
 )
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 
 @dataclass(frozen=True, slots=True)

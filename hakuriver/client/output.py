@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TextIO
 
 from hakuriver.model.errors import HakuRiverError
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 Mode = Literal["text", "json", "quiet"]
 

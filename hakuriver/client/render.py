@@ -13,7 +13,7 @@ from typing import Any
 from hakuriver.client.output import clip, columns
 from hakuriver.model.errors import Internal
 from hakuriver.model.units import format_duration, format_number, format_size
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 Row = dict[str, Any]
 Paint = Callable[[str], str]

@@ -13,7 +13,7 @@ from hakuriver.client.host_api import HostApi, Page, Row
 from hakuriver.client.output import Output
 from hakuriver.client.render import TASK_TITLES, Table, task_cells, task_details, word
 from hakuriver.model.errors import HakuRiverError, Unreachable
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 PAGE = 1000
 """Tasks in one request, at most."""
@@ -34,7 +34,7 @@ def list_arguments(parser: Parser) -> None:
     add("--node", metavar="NODE", help="only tasks of this node")
     add("--batch", metavar="ID", help="only tasks of this batch")
     add("--user", metavar="NAME", help="only tasks that this user submitted")
-    add("--text", metavar="TEXT", help="only tasks with this in command, arguments or message")
+    add("--text", metavar="TEXT", help="only tasks with these words in command line or message")
     add("--limit", metavar="N", type=count, default=50, help="at most so many (default: 50)")
     add("--after", metavar="ID", help="continue below this task")
     add("--all", action="store_true", help="all, however many there are")

@@ -10,7 +10,7 @@ from hakuriver.host.fleet import Fleet
 from hakuriver.host.registry import Registry
 from hakuriver.host.runner_api import RunnerApi
 from hakuriver.model.errors import HakuRiverError, Unreachable
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 log = logging.getLogger(__name__)
 

@@ -142,6 +142,14 @@ class Fleet:
         if known is not None and known.info.incarnation > info.incarnation:
             log.warning("node %s has a lower incarnation than before", info.name)
         replaced = known is not None and known.info.instance != info.instance
+        for other in self._registry.all():
+            if other.online and other.info.name != info.name and other.info.boot == info.boot:
+                log.warning(
+                    "nodes %s and %s are on one machine, whose cores and memory count twice then;"
+                    " divide them with runner.cores and runner.memory",
+                    other.info.name,
+                    info.name,
+                )
         changes = self._store.write(lambda tx: self._register(tx, info, replaced))
         log_changes(changes)
         self._registry.register(info, now=self._monotonic())

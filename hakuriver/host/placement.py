@@ -81,9 +81,14 @@ def place(waiting: Iterable[Waiting], places: Iterable[Place]) -> list[Placement
     nodes = {place.name: place for place in places}
     open_nodes = {name for name, node in nodes.items() if not node.unfit}
     placements: list[Placement] = []
+    # Room only shrinks here: where one found none, another of its kind will find none either.
+    hopeless: set[tuple[object, ...]] = set()
     for task in waiting:
         if not open_nodes:
             break
+        kind = (task.cores, task.memory, task.container, task.target)
+        if kind in hopeless:
+            continue
         usable = [
             nodes[name] for name in _wanted(task, open_nodes) if not _cannot(task, nodes[name])
         ]
@@ -91,6 +96,7 @@ def place(waiting: Iterable[Waiting], places: Iterable[Place]) -> list[Placement
         free = [node for node in usable if not _no_room(task, node)]
         if not free:
             open_nodes -= {node.name for node in usable}
+            hopeless.add(kind)
             continue
         chosen = min(free, key=lambda node: (-_free_cores(node), node.reserved.tasks, node.name))
         nodes[chosen.name] = replace(chosen, reserved=chosen.reserved.plus(task))

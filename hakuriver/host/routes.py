@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hakuriver import PROTOCOL, __version__
@@ -25,6 +25,7 @@ from hakuriver.system.router import Request, Response, Route
 
 WAIT_MAX = 60.0
 PAGE_MAX = 1000
+KEY_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ def about(request: Request, desk: Desk) -> Response:
 
 def submit(request: Request, desk: Desk) -> Response:
     body = request.json()
-    key = request.headers.get("idempotency-key", "")[:200]
+    key = request.headers.get("idempotency-key", "")
+    if len(key) > KEY_MAX:
+        raise BadRequest(f"Idempotency-Key has {len(key)} characters, at most {KEY_MAX} are taken")
     answer = desk.cluster.submit(read_submission(body), key=key, body=body)
     return Response.json(answer, status=202)
 
@@ -84,7 +87,8 @@ def tasks(request: Request, desk: Desk) -> Response:
     def look() -> tuple[bool, tuple[int, list[Task]]]:
         # The revision first: what changes in between is then asked for again, not missed.
         revision = store.revision
-        found = desk.cluster.tasks(wanted)
+        # One more than asked for tells whether there is a next page.
+        found = desk.cluster.tasks(replace(wanted, limit=wanted.limit + 1))
         newest = max((task.revision for task in found), default=0)
         return (newest if wanted.ids else revision) > since, (revision, found)
 
@@ -93,7 +97,8 @@ def tasks(request: Request, desk: Desk) -> Response:
     else:
         revision, found = look()[1]
     headers = [("X-Hakuriver-Revision", str(revision))]
-    if len(found) == wanted.limit:
+    if len(found) > wanted.limit:
+        found = found[: wanted.limit]
         headers.append(("X-Hakuriver-Next", str(found[-1].id)))
     return Response.json([desk.view(task) for task in found], headers=tuple(headers))
 

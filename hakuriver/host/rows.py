@@ -26,7 +26,10 @@ _STATE_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which tasks to list: newest first, below the id `after`."""
+    """Which tasks to list: newest first, below the id `after`.
+
+    text: words that must all occur in the command line or the message.
+    """
 
     statuses: tuple[Status, ...] = ()
     node: str = ""
@@ -83,10 +86,10 @@ class Tx:
             if chosen:
                 conditions.append(f"{column} IN ({','.join('?' * len(chosen))})")
                 values += [getattr(value, "value", value) for value in chosen]
-        if wanted.text:
+        for word in wanted.text.split():
             conditions.append("(argv LIKE ? ESCAPE '\\' OR message LIKE ? ESCAPE '\\')")
-            # The column holds JSON, so the text is looked for as JSON writes it.
-            values += [_like(json.dumps(wanted.text)[1:-1]), _like(wanted.text)]
+            # The column holds JSON, so the word is looked for as JSON writes it.
+            values += [_like(json.dumps(word)[1:-1]), _like(word)]
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         rows = self._sql.execute(
             f"SELECT * FROM tasks {where} ORDER BY task_id DESC LIMIT ?", (*values, wanted.limit)

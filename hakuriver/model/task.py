@@ -204,13 +204,13 @@ def advance(status: Status, event: Event) -> Status:
             return status
         if status is Status.PENDING:
             raise IllegalTransition(status, event)
-        return _after_fact(status, event)
+        return _after_fact(event)
     if status not in ACTS[type(event)]:
         raise IllegalTransition(status, event)
     return _ACT_LEADS_TO[type(event)]
 
 
-def _after_fact(status: Status, fact: Event) -> Status:
+def _after_fact(fact: Event) -> Status:
     match fact:
         case Observed(state):
             return _SEEN[state]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from hakuriver.model.node import Engine
 from hakuriver.system.docker import Docker, NoEngine
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from hakuriver.model.errors import HakuRiverError, NotFound
 from hakuriver.model.messages import Heartbeat, HeartbeatAnswer, RegisterAnswer
 from hakuriver.model.node import NodeInfo
 from hakuriver.runner.host_api import HostApi
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 log = logging.getLogger(__name__)
 

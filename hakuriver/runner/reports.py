@@ -11,7 +11,7 @@ from hakuriver.model.messages import Reports
 from hakuriver.runner.agent import Agent
 from hakuriver.runner.host_api import HostApi
 from hakuriver.runner.jobs import Jobs
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from hakuriver.runner.drivers import (
 )
 from hakuriver.runner.job import Job, Phase
 from hakuriver.runner.jobs import Jobs
-from hakuriver.runner.record import file_clock
+from hakuriver.runner.record import claim, file_clock
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,20 @@ class Worker:
             self._finish_unstarted(job, _KILLED_BEFORE_START)
         except CannotStart as error:
             self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
+        except Exception:
+            # Outer edge of a start: a fault of ours must not leave the task starting for ever. If
+            # we win the claim it never ran; if not, the driver or the next restart tells its end.
+            log.exception("cannot start task %d.%d", *job.key)
+            if self._claimed(assignment):
+                reason = "internal error while it was started; see the runner's log"
+                self._finish_unstarted(job, RefusedByNode(reason, for_good=True))
         return None
+
+    def _claimed(self, assignment: Assignment) -> bool:
+        try:
+            return claim(assignment.record)
+        except OSError:
+            return True  # Without its folder no keeper can begin.
 
     def assignment(self, job: Job) -> Assignment:
         assert job.order is not None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from hakuriver.model.errors import Forbidden, Unauthorized, UsageError
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 
 def authorized(headers: Mapping[str, str], token: str) -> bool:

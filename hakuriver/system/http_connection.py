@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from hakuriver.model.errors import BadRequest, HakuRiverError, Internal, TooLarge
 from hakuriver.system.auth import admit
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 from hakuriver.system.router import Request, Response, decode_path, decode_query
 
 _LOG = logging.getLogger(__name__)

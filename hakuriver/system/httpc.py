@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hakuriver.model.errors import Unreachable, UsageError, error_from_json
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 _CONNECT_SECONDS = 10.0
 _NONE: Mapping[str, str] = MappingProxyType({})

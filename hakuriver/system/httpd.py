@@ -24,7 +24,7 @@ from hakuriver.system.http_connection import (
     cut,
     encode,
 )
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 from hakuriver.system.router import C, Request, Response, Router
 
 __all__ = ["HttpServer", "Limits"]

@@ -1,42 +1,20 @@
-"""Where the log goes, and how text from elsewhere is made fit for it and for terminals."""
+"""Where the log goes."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-import unicodedata
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from types import TracebackType
 
 from hakuriver.model.errors import UsageError
+from hakuriver.system.plain import plain
 
 _TIME = "%Y-%m-%dT%H:%M:%S"
 _WITH_TIME = "%(asctime)s %(levelname)s %(message)s"
 _WITHOUT_TIME = "%(levelname)s %(message)s"
-
-
-def plain(text: str) -> str:
-    """The text in one line that cannot steer a terminal.
-
-    Control and formatting characters, line breaks and lone surrogates become \\xNN or \\uNNNN;
-    a byte that was not UTF-8 (a surrogate escape) becomes the \\xNN of that byte.
-    """
-    if text.isprintable():
-        return text
-    return "".join(map(_plain_character, text))
-
-
-def _plain_character(character: str) -> str:
-    if character.isprintable() or unicodedata.category(character) == "Zs":
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 class _PlainFormatter(logging.Formatter):

@@ -17,7 +17,7 @@ from hakuriver.model.errors import (
     NotFound,
     Unauthorized,
 )
-from hakuriver.system.logs import plain
+from hakuriver.system.plain import plain
 
 C = TypeVar("C")
 Headers = tuple[tuple[str, str], ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -23,6 +23,16 @@ def up(cluster: Cluster) -> Up:
         return cluster
 
     return start
+
+
+@pytest.fixture(scope="module")
+def standing(program: list[str]) -> Iterator[Cluster]:
+    """One cluster with plenty of room for a whole module, for tests that leave it as it was."""
+    with Cluster(program) as cluster:
+        cluster.start_host()
+        prepare(cluster)
+        cluster.start_runner(runner_cores=64, runner_max_tasks=64)
+        yield cluster
 
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])

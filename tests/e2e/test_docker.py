@@ -48,16 +48,17 @@ def test_limits_are_those_that_were_asked_for(up: Up, docker_image: str) -> None
     assert (task["required_cores"], task["required_memory_bytes"]) == (1.5, 64 * MIB)
 
 
-def test_without_cores_and_memory_nothing_is_limited(up: Up, docker_image: str) -> None:
-    cluster = up()
+def test_without_cores_and_memory_nothing_is_limited(standing: Cluster, docker_image: str) -> None:
+    cluster = standing
     task_id = cluster.submit("sleep", "600", container_name=docker_image, required_cores=0)
     task = cluster.wait_status(task_id, "running")
     limits = inspect(task["unit_name"])["HostConfig"]
     assert (limits["NanoCpus"], limits["Memory"]) == (0, 0)
+    cluster.client("kill", task_id)
 
 
-def test_mounts_are_there_and_read_only_where_asked(up: Up, docker_image: str) -> None:
-    cluster = up()
+def test_mounts_are_there_and_read_only_where_asked(standing: Cluster, docker_image: str) -> None:
+    cluster = standing
     for name in ("rw", "ro, with a comma", 'q"uote'):
         (cluster.home / name).mkdir()
         (cluster.home / name / "file").write_text(name)
@@ -97,8 +98,10 @@ def test_a_mount_that_the_node_does_not_allow_is_refused(up: Up, docker_image: s
         assert (task["status"], words in task["error_message"]) == ("failed", True), task
 
 
-def test_values_of_the_environment_are_on_no_command_line(up: Up, docker_image: str) -> None:
-    cluster = up(runner_cores=4)
+def test_values_of_the_environment_are_on_no_command_line(
+    standing: Cluster, docker_image: str
+) -> None:
+    cluster = standing
     stop = threading.Event()
     seen: set[bytes] = set()
 
@@ -129,8 +132,10 @@ def test_values_of_the_environment_are_on_no_command_line(up: Up, docker_image: 
     assert not seen
 
 
-def test_the_user_of_the_image_can_write_its_output(up: Up, docker_images: Images) -> None:
-    cluster = up()
+def test_the_user_of_the_image_can_write_its_output(
+    standing: Cluster, docker_images: Images
+) -> None:
+    cluster = standing
     task, said = finished(
         cluster, "sh", "-c", "id -u; id -u >&2; exit 3", container_name=docker_images.nonroot
     )
@@ -139,8 +144,10 @@ def test_the_user_of_the_image_can_write_its_output(up: Up, docker_images: Image
     assert task["peak_memory_bytes"] > 0
 
 
-def test_one_task_cannot_reach_the_record_of_another(up: Up, docker_images: Images) -> None:
-    cluster = up(runner_cores=4)
+def test_one_task_cannot_reach_the_record_of_another(
+    standing: Cluster, docker_images: Images
+) -> None:
+    cluster = standing
     other = cluster.submit("sleep", "600", container_name=docker_images.nonroot)
     cluster.wait_status(other, "running")
     script = "ls /hakuriver/*/; ls -d /hakuriver/* ; ls /shared/../task_outputs"
@@ -149,24 +156,26 @@ def test_one_task_cannot_reach_the_record_of_another(up: Up, docker_images: Imag
     assert cluster.task(other)["status"] == "running"
 
 
-def test_the_entrypoint_of_an_image_does_not_get_in_between(up: Up, docker_images: Images) -> None:
-    cluster = up()
+def test_the_entrypoint_of_an_image_does_not_get_in_between(
+    standing: Cluster, docker_images: Images
+) -> None:
+    cluster = standing
     task, said = finished(cluster, "echo", "mine", container_name=docker_images.entrypoint)
     assert (task["exit_code"], said) == (0, "mine\n")
 
 
 def test_an_image_without_a_shell_is_named_and_not_tried_again(
-    up: Up, docker_images: Images
+    standing: Cluster, docker_images: Images
 ) -> None:
-    cluster = up()
+    cluster = standing
     task, said = finished(cluster, "/bin/true", container_name=docker_images.shellless)
     assert (task["status"], task["exit_code"], said) == ("failed", None, "")
     image = docker_images.image(docker_images.shellless)
     assert f"image {image} has no /bin/sh" in task["error_message"]
 
 
-def test_an_image_that_is_nowhere_fails_at_once_and_says_how_to_make_it(up: Up) -> None:
-    cluster = up()
+def test_an_image_that_is_nowhere_fails_at_once_and_says_how_to_make_it(standing: Cluster) -> None:
+    cluster = standing
     task = cluster.wait_final(cluster.submit("true", container_name="no-such-env"), timeout=5)
     assert task["status"] == "failed"
     for words in ("no-such-env", "hakuriver/no-such-env:base", "docker load", "node1"):
@@ -175,8 +184,8 @@ def test_an_image_that_is_nowhere_fails_at_once_and_says_how_to_make_it(up: Up) 
     assert waited.returncode == 125
 
 
-def test_out_of_memory_is_told_from_other_ends(up: Up, docker_image: str) -> None:
-    cluster = up(runner_cores=8)
+def test_out_of_memory_is_told_from_other_ends(standing: Cluster, docker_image: str) -> None:
+    cluster = standing
     hog = "dd if=/dev/zero of=/dev/null bs=256M count=1"
     limit = {"container_name": docker_image, "required_memory_bytes": 32 * MIB}
     scripts = {
@@ -195,8 +204,8 @@ def test_out_of_memory_is_told_from_other_ends(up: Up, docker_image: str) -> Non
             assert task["peak_memory_bytes"] > 30 * MIB
 
 
-def test_a_kill_is_not_taken_for_out_of_memory(up: Up, docker_image: str) -> None:
-    cluster = up()
+def test_a_kill_is_not_taken_for_out_of_memory(standing: Cluster, docker_image: str) -> None:
+    cluster = standing
     script = "dd if=/dev/zero of=/dev/null bs=256M count=1; trap 'exit 9' TERM; echo now; "
     script += "while :; do sleep 0.05; done"
     options = {"container_name": docker_image, "required_memory_bytes": 32 * MIB}
@@ -208,8 +217,8 @@ def test_a_kill_is_not_taken_for_out_of_memory(up: Up, docker_image: str) -> Non
     assert (task["status"], task["exit_code"]) == ("killed", 9)
 
 
-def test_memory_and_cpu_time_are_recorded(up: Up, docker_image: str) -> None:
-    cluster = up()
+def test_memory_and_cpu_time_are_recorded(standing: Cluster, docker_image: str) -> None:
+    cluster = standing
     script = "dd if=/dev/zero of=/dev/null bs=64M count=1; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
     task, _ = finished(cluster, "sh", "-c", script, container_name=docker_image)
     assert 64 * MIB < task["peak_memory_bytes"] < 256 * MIB
@@ -217,8 +226,8 @@ def test_memory_and_cpu_time_are_recorded(up: Up, docker_image: str) -> None:
     assert task["driver"] == "docker"
 
 
-def test_a_task_without_a_container_counts_nothing_that_is_not_its_own(up: Up) -> None:
-    cluster = up()
+def test_a_task_without_a_container_counts_nothing_that_is_not_its_own(standing: Cluster) -> None:
+    cluster = standing
     task, _ = finished(cluster, "sh", "-c", "exit 137")
     assert (task["status"], task["peak_memory_bytes"], task["driver"]) == (
         "failed",
@@ -227,8 +236,8 @@ def test_a_task_without_a_container_counts_nothing_that_is_not_its_own(up: Up) -
     )
 
 
-def test_containers_are_labelled_hardened_and_removed(up: Up, docker_image: str) -> None:
-    cluster = up(runner_cores=4)
+def test_containers_are_labelled_hardened_and_removed(standing: Cluster, docker_image: str) -> None:
+    cluster = standing
     task_id = cluster.submit("sleep", "600", container_name=docker_image)
     task = cluster.wait_status(task_id, "running")
     facts = inspect(task["unit_name"])
@@ -239,7 +248,7 @@ def test_containers_are_labelled_hardened_and_removed(up: Up, docker_image: str)
         "1",
         "1",
     ]
-    assert task["unit_name"] == facts["Name"].strip("/") == "hakuriver-task-1"
+    assert task["unit_name"] == facts["Name"].strip("/") == f"hakuriver-task-{task_id}"
     host = facts["HostConfig"]
     assert (host["Privileged"], host["CapAdd"], host["NetworkMode"]) == (
         False,

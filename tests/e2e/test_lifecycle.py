@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
-import pytest
-
 from tests.e2e.conftest import Up
-from tests.e2e.witness import all_final, ran, witness
+from tests.e2e.test_delivery import connected_to
+from tests.e2e.witness import all_final, ran, signal_file, until_file, witness
 from tests.support.cluster import Cluster, task_processes
 from tests.support.wait import wait_until
 
@@ -43,8 +43,10 @@ def test_a_waiting_task_is_killed_at_once(up: Up) -> None:
     assert ran(cluster, waiting) == []
 
 
-def test_a_kill_at_any_moment_of_a_start_is_carried_out(up: Up, where: dict[str, object]) -> None:
-    cluster = up(runner_cores=8)
+def test_a_kill_at_any_moment_of_a_start_is_carried_out(
+    standing: Cluster, where: dict[str, object]
+) -> None:
+    cluster = standing
     ids = []
     for number in range(8):
         ids.append(cluster.submit(*witness("sleep 600"), **where))
@@ -56,8 +58,10 @@ def test_a_kill_at_any_moment_of_a_start_is_carried_out(up: Up, where: dict[str,
     wait_until(lambda: gone(cluster), message="nothing of them is left")
 
 
-def test_a_running_task_gets_to_say_its_last_words(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
+def test_a_running_task_gets_to_say_its_last_words(
+    standing: Cluster, where: dict[str, object]
+) -> None:
+    cluster = standing
     task_id = started(cluster, "sh", "-c", DYING, **where)
     cluster.client("kill", task_id)
     task = cluster.wait_final(task_id)
@@ -67,9 +71,9 @@ def test_a_running_task_gets_to_say_its_last_words(up: Up, where: dict[str, obje
 
 
 def test_a_task_that_ignores_term_is_killed_after_its_grace(
-    up: Up, where: dict[str, object]
+    standing: Cluster, where: dict[str, object]
 ) -> None:
-    cluster = up(runner_kill_grace=1)
+    cluster = standing
     task_id = started(cluster, "sh", "-c", DEAF, **where)
     cluster.client("kill", task_id)
     asked = time.monotonic()
@@ -81,8 +85,8 @@ def test_a_task_that_ignores_term_is_killed_after_its_grace(
     wait_until(lambda: gone(cluster))
 
 
-def test_a_kill_reaches_the_whole_process_tree(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
+def test_a_kill_reaches_the_whole_process_tree(standing: Cluster, where: dict[str, object]) -> None:
+    cluster = standing
     tree = "setsid sleep 600 & timeout 600 sleep 600 & (sleep 600 &) "
     task_id = started(cluster, "sh", "-c", f"{tree}; echo ready; {LOOP}", **where)
     cluster.client("kill", task_id)
@@ -91,9 +95,9 @@ def test_a_kill_reaches_the_whole_process_tree(up: Up, where: dict[str, object])
 
 
 def test_a_paused_task_stands_still_until_it_is_resumed_or_killed(
-    up: Up, where: dict[str, object]
+    standing: Cluster, where: dict[str, object]
 ) -> None:
-    cluster = up(runner_cores=4)
+    cluster = standing
     count = "echo ready; i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done"
     task_id = started(cluster, "sh", "-c", f"trap 'exit 7' TERM; {count}", **where)
     assert cluster.client("pause", task_id).returncode == 0
@@ -112,8 +116,10 @@ def test_a_paused_task_stands_still_until_it_is_resumed_or_killed(
     assert (task["status"], task["exit_code"]) == ("killed", 7)
 
 
-def test_a_paused_task_stays_paused_over_restarts(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
+def test_a_paused_task_stays_paused_over_restarts(
+    standing: Cluster, where: dict[str, object]
+) -> None:
+    cluster = standing
     task_id = started(cluster, "sh", "-c", DYING, **where)
     cluster.client("pause", task_id)
     cluster.wait_status(task_id, "paused")
@@ -144,8 +150,8 @@ def test_a_kill_asked_for_while_the_runner_was_away_is_gentle_too(
     assert cluster.output(task_id).endswith(b"last words\n")
 
 
-def test_the_last_wish_wins(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
+def test_the_last_wish_wins(standing: Cluster, where: dict[str, object]) -> None:
+    cluster = standing
     task_id = started(cluster, "sh", "-c", DYING, **where)
     runner = cluster.runners["node1"]
     runner.freeze()
@@ -175,35 +181,35 @@ def test_what_is_over_or_unknown_cannot_be_changed(up: Up) -> None:
     assert cluster.client("forget", running, check=False).returncode == 5
 
 
-@pytest.mark.parametrize("code", [0, 1, 7, 130, 255])
-def test_wait_returns_the_tasks_own_code(up: Up, code: int) -> None:
-    cluster = up()
-    assert (
-        cluster.client("--wait", "--", "sh", "-c", f"exit {code}", check=False).returncode == code
-    )
-    assert cluster.client("wait", "1", check=False).returncode == code
+def test_wait_returns_the_tasks_own_code(standing: Cluster) -> None:
+    cluster = standing
+    for code in (0, 3, 125, 255):
+        argv = ["--json", "--wait", "--", "sh", "-c", f"exit {code}"]
+        done = cluster.client(*argv, check=False)
+        assert done.returncode == code
+        (task,) = json.loads(done.out)
+        assert cluster.client("wait", task["task_id"], check=False).returncode == code
 
 
-def test_ctrl_c_of_a_wait_leaves_the_task_running_and_says_how_to_return(up: Up) -> None:
-    cluster = up()
-    waiting = cluster.popen_client(
-        "--wait", "--", "sh", "-c", "while [ ! -e go ]; do sleep 0.05; done"
-    )
-    wait_until(lambda: cluster.api("GET", "/tasks")[2], message="it is submitted")
-    cluster.wait_status("1", "running")
-    assert waiting.stderr is not None
+def test_ctrl_c_of_a_wait_leaves_the_task_running_and_says_how_to_return(
+    standing: Cluster,
+) -> None:
+    cluster = standing
+    task_id = cluster.submit("sh", "-c", until_file("go"))
+    waiting = cluster.popen_client("wait", task_id)
+    wait_until(lambda: connected_to(cluster.port), message="it waits")
     waiting.send_signal(signal.SIGINT)
-    assert waiting.wait(15) == 130
-    said = waiting.stderr.read().decode()
-    assert "client wait 1" in said, said
-    assert "Traceback" not in said
-    assert cluster.task("1")["status"] == "running"
-    (cluster.shared / "shared_data" / "go").touch()
-    assert cluster.client("wait", "1").returncode == 0
+    _, said = waiting.communicate(timeout=15)
+    assert waiting.returncode == 130
+    assert f"client wait {task_id}" in said.decode(), said
+    assert b"Traceback" not in said
+    assert cluster.wait_status(task_id, "running")
+    signal_file(cluster, "go")
+    assert cluster.client("wait", task_id).returncode == 0
 
 
-def test_following_a_log_ends_with_the_task(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
+def test_following_a_log_ends_with_the_task(standing: Cluster, where: dict[str, object]) -> None:
+    cluster = standing
     script = "for i in 1 2 3 4 5; do echo line $i; sleep 0.1; done; echo err >&2; exit 3"
     task_id = cluster.submit("sh", "-c", script, **where)
     follower = cluster.popen_client("logs", "-f", task_id)

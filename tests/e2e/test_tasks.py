@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Up
-from tests.e2e.witness import all_final
+from tests.e2e.witness import all_final, signal_file, until_file
 from tests.support.cluster import Cluster, Completed
 from tests.support.wait import wait_until
 
@@ -23,31 +22,37 @@ def wait(cluster: Cluster, *argv: str, **options: Any) -> Completed:
     return cluster.client("--wait", *argv, check=False, **options)
 
 
+def newest(cluster: Cluster) -> dict[str, Any]:
+    return dict(cluster.api("GET", "/tasks?limit=1")[2][0])
+
+
 def where_flags(where: dict[str, object]) -> list[str]:
     return ["--container", str(where["container_name"])]
 
 
-def test_arguments_arrive_byte_for_byte(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
+def test_arguments_arrive_byte_for_byte(standing: Cluster, where: dict[str, object]) -> None:
+    cluster = standing
     done = wait(cluster, *where_flags(where), "--", "printf", "[%s]", *WORDS)
     assert done.returncode == 0, done.err
-    (task,) = cluster.api("GET", "/tasks")[2]
+    task = newest(cluster)
     assert task["arguments"] == ["[%s]", *WORDS]
     assert cluster.output(task["task_id"]) == "".join(f"[{word}]" for word in WORDS).encode()
 
 
-def test_arguments_that_are_no_text_arrive_byte_for_byte(up: Up) -> None:
-    cluster = up()
+def test_arguments_that_are_no_text_arrive_byte_for_byte(standing: Cluster) -> None:
+    cluster = standing
     raw = bytes(range(1, 256))
     argv = [*cluster.program, "client", "--env", b"V=" + raw, "--wait", "--", "sh", "-c",
             'printf "%s|%s" "$V" "$1"', "sh", raw]  # fmt: skip
     done = subprocess.run(argv, env=cluster.environ(), capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert cluster.output("1") == raw + b"|" + raw
+    assert cluster.output(newest(cluster)["task_id"]) == raw + b"|" + raw
 
 
-def test_bytes_that_docker_would_change_are_refused_by_name(up: Up, docker_image: str) -> None:
-    cluster = up()
+def test_bytes_that_docker_would_change_are_refused_by_name(
+    standing: Cluster, docker_image: str
+) -> None:
+    cluster = standing
     for body, name in (
         ({"arguments": ["ok", "\udcff"]}, "argument 2"),
         ({"env_vars": {"V": "\udcff"}}, "environment variable V"),
@@ -57,8 +62,10 @@ def test_bytes_that_docker_would_change_are_refused_by_name(up: Up, docker_image
         assert (status, name in answer["detail"], "NULL" in answer["hint"]) == (422, True, True)
 
 
-def test_two_thousand_arguments_and_long_ones_arrive(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
+def test_two_thousand_arguments_and_long_ones_arrive(
+    standing: Cluster, where: dict[str, object]
+) -> None:
+    cluster = standing
     words = [*map(str, range(2000)), "x" * (128 * 1024 - 1)]
     argv = [
         "sh",
@@ -67,15 +74,13 @@ def test_two_thousand_arguments_and_long_ones_arrive(up: Up, where: dict[str, ob
         "sh",
         *words,
     ]
-    task = all_final(cluster, [cluster.submit(*argv, **where)])["1"]
-    assert (task["exit_code"], cluster.output("1").split()) == (
-        0,
-        [b"2001", b"0", b"1999", b"131071"],
-    )
+    task = cluster.wait_final(cluster.submit(*argv, **where))
+    said = cluster.output(task["task_id"]).split()
+    assert (task["exit_code"], said) == (0, [b"2001", b"0", b"1999", b"131071"])
 
 
-def test_environments_arrive_byte_for_byte(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
+def test_environments_arrive_byte_for_byte(standing: Cluster, where: dict[str, object]) -> None:
+    cluster = standing
     given = {"EMPTY": "", "TEXT": " a\n'b' $(c) ", "PATH": "/nope", "IFS": "x", "ENV": "/no",
              "d": "e", "HOME": "/h", "DOCKER_HOST": "tcp://nowhere:1", "LD_LIBRARY_PATH": "/", "_x9": "=,="}  # fmt: skip
     env = "/bin/busybox" if where["container_name"] != "NULL" else "/usr/bin/env"
@@ -89,8 +94,8 @@ def test_environments_arrive_byte_for_byte(up: Up, where: dict[str, object]) -> 
     assert seen["HAKURIVER_TASK_ID"] == task_id
 
 
-def test_output_that_is_not_text_arrives(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
+def test_output_that_is_not_text_arrives(standing: Cluster, where: dict[str, object]) -> None:
+    cluster = standing
     script = r"printf '\377\000\200\r\n\33[31m'; printf '\376\000' >&2"
     task_id = cluster.submit("sh", "-c", script, **where)
     cluster.wait_final(task_id)
@@ -98,9 +103,9 @@ def test_output_that_is_not_text_arrives(up: Up, where: dict[str, object]) -> No
     assert cluster.client("logs", "--stderr", task_id).stdout == b"\xfe\x00"
 
 
-def test_a_hundred_megabytes_of_output_arrive(up: Up, where: dict[str, object]) -> None:
+def test_a_hundred_megabytes_of_output_arrive(standing: Cluster, where: dict[str, object]) -> None:
     """Followed while they are written, and read at once afterwards."""
-    cluster = up()
+    cluster = standing
     script = "yes 0123456789abcdef | head -c 104857600; printf end"
     task_id = cluster.submit("sh", "-c", script, **where)
     block = b"0123456789abcdef\n"
@@ -127,8 +132,8 @@ ENDS = {
 }
 
 
-def test_ends_are_told_as_they_were(up: Up, where: dict[str, object]) -> None:
-    cluster = up(runner_cores=16)
+def test_ends_are_told_as_they_were(standing: Cluster, where: dict[str, object]) -> None:
+    cluster = standing
     ids = {cluster.submit("sh", "-c", script, **where): script for script in ENDS}
     for task_id, task in all_final(cluster, ids).items():
         status, code, message = ENDS[ids[task_id]]
@@ -137,22 +142,24 @@ def test_ends_are_told_as_they_were(up: Up, where: dict[str, object]) -> None:
 
 
 def test_a_command_that_cannot_be_run_says_so_in_its_stderr(
-    up: Up, where: dict[str, object]
+    standing: Cluster, where: dict[str, object]
 ) -> None:
-    cluster = up(runner_cores=4)
+    cluster = standing
     (cluster.shared / "shared_data" / "data").write_text("just text")
     for command, code in (("no-such-program", 127), ("./data", 126), ("/", 126)):
         done = wait(cluster, *where_flags(where), "--", command, "a")
         assert done.returncode == code, (command, done.err)
-        task = cluster.api("GET", "/tasks?limit=1")[2][0]
+        task = newest(cluster)
         assert command.encode() in cluster.output(task["task_id"], "stderr")
 
 
 @pytest.mark.parametrize("name", ["exit", "eval", "cd", "."])
-def test_a_command_may_have_any_name(up: Up, where: dict[str, object], name: str) -> None:
-    cluster = up()
+def test_a_command_may_have_any_name(
+    standing: Cluster, where: dict[str, object], name: str
+) -> None:
+    cluster = standing
     folder = cluster.shared / "shared_data" / "bin"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     if name != ".":
         program = folder / name
         program.write_text('#!/bin/sh\necho "the program $*"; exit 6\n')
@@ -164,7 +171,7 @@ def test_a_command_may_have_any_name(up: Up, where: dict[str, object], name: str
         assert done.returncode in (126, 127)
     else:
         assert done.returncode == 6, done.err
-        assert cluster.output("1") == b"the program echo pwned\n"
+        assert cluster.output(newest(cluster)["task_id"]) == b"the program echo pwned\n"
 
 
 REFUSALS = {
@@ -193,13 +200,14 @@ REFUSALS = {
 }  # fmt: skip
 
 
-def test_what_cannot_be_passed_on_is_refused_by_name(up: Up) -> None:
-    cluster = up()
+def test_what_cannot_be_passed_on_is_refused_by_name(standing: Cluster) -> None:
+    cluster = standing
+    last = cluster.submit("true")
     for name, (body, words) in REFUSALS.items():
         status, _, answer = cluster.api("POST", "/submit", body)
         assert (status, answer["error"]) == (422, "refused"), (name, answer)
         assert words in answer["detail"], (name, answer)
-    assert cluster.api("GET", "/tasks")[2] == []
+    assert newest(cluster)["task_id"] == last
     refused = cluster.client("--env", "a.b=c", "--", "true", check=False)
     assert (refused.returncode, "a.b" in refused.err) == (5, True)
     assert cluster.client("--", "", check=False).returncode == 5
@@ -224,11 +232,14 @@ def test_a_task_without_a_container_gets_nothing_of_the_runners(
     assert not [line for line in opened if "socket" in line or "ledger" in line], opened
 
 
-def test_a_runner_that_stops_leaves_its_tasks_running(up: Up, where: dict[str, object]) -> None:
-    cluster = up()
-    task_id = cluster.submit("sh", "-c", "while [ ! -e go ]; do sleep 0.05; done; exit 8", **where)
+def test_a_runner_that_stops_leaves_its_tasks_running(
+    standing: Cluster, where: dict[str, object]
+) -> None:
+    cluster = standing
+    go = f"go-{where['container_name']}"
+    task_id = cluster.submit("sh", "-c", f"{until_file(go)}; exit 8", **where)
     cluster.wait_status(task_id, "running")
     assert cluster.runners["node1"].stop() in (0, 143)
-    (cluster.shared / "shared_data" / "go").touch()
+    signal_file(cluster, go)
     cluster.runners["node1"].start()
     wait_until(lambda: cluster.task(task_id)["exit_code"] == 8, message="its exit code arrives")

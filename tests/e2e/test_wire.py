@@ -66,7 +66,7 @@ class Caller:
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         try:
-            self._connection.putrequest(method, path, True, True)
+            self._connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
                 self._connection.putheader(name, value)
             self._connection.endheaders(body)

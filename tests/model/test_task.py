@@ -106,7 +106,10 @@ def pairs(statuses: Iterable[Status]) -> list[tuple[Status, str]]:
 
 
 def test_the_table_holds_the_whole_product() -> None:
-    assert ROWS[0] == ["event", *(status[:2] if status != "killed_oom" else "oo" for status in COLUMNS)]
+    assert ROWS[0] == [
+        "event",
+        *(status[:2] if status != "killed_oom" else "oo" for status in COLUMNS),
+    ]
     assert set(COLUMNS) == {status.value for status in Status}
     assert [row[0] for row in ROWS[1:]] == list(EVENTS)
     assert {type(event) for event in EVENTS.values()} == {*FACTS, *ACTS}
@@ -153,7 +156,11 @@ def test_what_comes_late_does_not_change_an_end(
     assert status is wanted
 
 
-@given(st.sampled_from(sorted(ON_NODE)), observations, st.sampled_from(["starting", "running", "paused"]))
+@given(
+    st.sampled_from(sorted(ON_NODE)),
+    observations,
+    st.sampled_from(["starting", "running", "paused"]),
+)
 def test_the_last_observation_decides_whatever_came_before(
     status: Status, before: list[str], last: str
 ) -> None:

@@ -88,9 +88,7 @@ class Host:
         self.lines: dict[str, Line] = {}
         self.placing, self.scanning = False, False
         self.room, self.place_at, self.scan_at = True, 0.0, 0.0
-        self.store = _Store(
-            folder / "cluster.db", lambda ids: on_change(self, ids), weather, self
-        )
+        self.store = _Store(folder / "cluster.db", lambda ids: on_change(self, ids), weather, self)
         self._shared = folder / "shared"
 
     def start(self) -> None:

@@ -189,7 +189,11 @@ class Simulation(Weather):
                 if not keeper.claimed:
                     yield 3, f"keeper of {what} claims", lambda k=keeper, m=machine: m.claim(k)
                 elif not self.calm or keeper.command != DEAF or self.rng.random() < 0.2:
-                    yield 0.6, f"command of {what} ends", lambda k=keeper, m=machine: self._end(m, k)
+                    yield (
+                        0.6,
+                        f"command of {what} ends",
+                        lambda k=keeper, m=machine: self._end(m, k),
+                    )
 
     def _end(self, machine: Machine, keeper: Keeper) -> None:
         machine.end(keeper, self.rng.choice(CODES))
@@ -206,18 +210,24 @@ class Simulation(Weather):
             yield 0.03 * bad, f"{node.name} reboots", lambda n=node: self._reboot(n)
             problem = "" if node.problem else "the shared directory is not mounted"
             weight = 0.5 if node.problem else 0.05 * bad
-            yield weight, f"{node.name} has {problem or 'no problem'}", lambda n=node, p=problem: (
-                setattr(n, "problem", p)
+            yield (
+                weight,
+                f"{node.name} has {problem or 'no problem'}",
+                lambda n=node, p=problem: setattr(n, "problem", p),
             )
             cut = self.network.cut
             weight = 0.5 if node.name in cut else 0.05 * bad
-            yield weight, f"{node.name}'s cable", lambda n=node: cut.symmetric_difference_update(
-                {n.name}
+            yield (
+                weight,
+                f"{node.name}'s cable",
+                lambda n=node: cut.symmetric_difference_update({n.name}),
             )
         for name in ("host", *NAMES):
             weight = 1.0 if name in self.full else 0.04 * bad
-            yield weight, f"disk of {name}", lambda n=name: self.full.symmetric_difference_update(
-                {n}
+            yield (
+                weight,
+                f"disk of {name}",
+                lambda n=name: self.full.symmetric_difference_update({n}),
             )
 
     def _reboot(self, node: Node) -> None:

@@ -67,7 +67,9 @@ def test_no_task_is_lost_and_none_runs_twice(
             assert not complaints, complaints
         except BaseException as error:
             story = "\n".join(simulation.log)
-            raise AssertionError(f"seed {seed}: {error!r}\n{story}\nseed {seed}: {error!r}") from error
+            raise AssertionError(
+                f"seed {seed}: {error!r}\n{story}\nseed {seed}: {error!r}"
+            ) from error
         finally:
             simulation.close()
             shutil.rmtree(fast_disk / str(seed), ignore_errors=True)

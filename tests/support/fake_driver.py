@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from hakuriver.runner.drivers import (
     OnEnd,
     Unit,
 )
-from hakuriver.runner.drivers.files import make_files
+from hakuriver.runner.drivers.files import make_record, remove_record
 
 CANNOT = "cannot"
 """argv[0] of a command that the driver refuses to start."""
@@ -142,7 +141,7 @@ class FakeDriver:
 
     def prepare(self, assignment: Assignment) -> None:
         self.hook("before prepare")
-        make_files(assignment)
+        make_record(assignment, for_others=False)
         self.hook("after prepare")
 
     def start(self, assignment: Assignment) -> Unit:
@@ -213,7 +212,7 @@ class FakeDriver:
         return keeper is not None and keeper.stopped
 
     def discard(self, assignment: Assignment) -> None:
-        shutil.rmtree(assignment.record, ignore_errors=True)
+        remove_record(assignment)
 
     def news(self) -> bool:
         return bool(self.untold) or any(keeper.over for keeper in self.watched.values())

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hakuriver.model.errors import UsageError
-from hakuriver.system.logs import plain, setup
+from hakuriver.system.logs import setup
+from hakuriver.system.plain import plain
 
 LOG = logging.getLogger(__name__)
 

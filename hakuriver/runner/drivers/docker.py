@@ -7,6 +7,7 @@ were measured with 20.10 to 28; each is named where it matters.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 
@@ -23,6 +24,8 @@ from hakuriver.runner.drivers import (
 from hakuriver.runner.drivers.docker_argv import (
     DockerSettings,
     create_argv,
+    env_file,
+    env_file_text,
     image_of,
     key_of,
     labels_of,
@@ -31,6 +34,7 @@ from hakuriver.runner.drivers.docker_argv import (
 from hakuriver.runner.drivers.events import Died, EngineEvents
 from hakuriver.runner.drivers.files import make_files, remove_record
 from hakuriver.runner.taskenv import carriers
+from hakuriver.system.command import Completed
 from hakuriver.system.docker import Container, Docker, NoEngine
 
 __all__ = ["DockerDriver", "DockerSettings"]
@@ -114,7 +118,7 @@ class DockerDriver:
         # Starts of this attempt that went wrong half-way may hold both names until they are removed.
         for name in (plain, long, f"{long}-{assignment.record.suffix[1:]}"):
             argv = create_argv(self._settings, assignment, name)
-            done = self._docker.run(*argv, timeout=_VERB_SECONDS, env=carriers(assignment.order))
+            done = self._run_create(assignment, argv)
             if done.code == 0:
                 return done.text.splitlines()[-1], name
             if "is already in use by container" not in done.error:
@@ -125,6 +129,22 @@ class DockerDriver:
         raise CannotStart(
             f"the container names of task {task} are taken on this node: {done.error}"
         )
+
+    def _run_create(self, assignment: Assignment, argv: list[str]) -> Completed:
+        values = carriers(assignment.order)
+        if not (self._settings.sudo and values):
+            return self._docker.run(*argv, timeout=_VERB_SECONDS, env=values)
+        # sudo takes the environment away: a file that only we can read, for as long as it is needed.
+        path = env_file(assignment)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            with open(os.open(path, flags, 0o600), "wb") as file:
+                file.write(env_file_text(assignment.order.env))
+            return self._docker.run(*argv, timeout=_VERB_SECONDS)
+        except OSError as error:
+            raise CannotStart(f"cannot write {path}: {error.strerror}") from None
+        finally:
+            path.unlink(missing_ok=True)
 
     def _cannot_create(self, order: RunOrder, error: str) -> str:
         image = image_of(order.container or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from hakuriver.model.messages import Attempt
 from hakuriver.model.node import NumaNode
 from hakuriver.model.submission import parse_mount
 from hakuriver.model.units import format_number
-from hakuriver.runner.drivers import Assignment
+from hakuriver.runner.drivers import Assignment, CannotStart
 from hakuriver.runner.record import keeper_argv
 from hakuriver.runner.taskenv import CARRIER, our_variables
 from hakuriver.system.docker import mount_option
@@ -62,7 +62,7 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
     """The arguments of `docker` that make the container. No value of the user's environment."""
     order = assignment.order
     assert order.container is not None
-    numa = None if order.numa is None else settings.numa[order.numa]
+    numa = None if order.numa is None else _numa(settings, order.numa)
     ours = our_variables(
         order,
         cluster=settings.cluster,
@@ -97,7 +97,7 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
         *([] if numa is None else [f"--cpuset-mems={order.numa}"]),
         "--env=TINI_KILL_PROCESS_GROUP=1",
         *(f"--env={key}={value}" for key, value in ours.items()),
-        *(f"--env={CARRIER}{place}" for place in range(len(order.env))),
+        *_carried(settings, assignment),
         "--entrypoint=/bin/sh",
         image_of(order.container),
         "-c",
@@ -111,3 +111,40 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
             argv=list(order.argv),
         ),
     ]
+
+
+def _numa(settings: DockerSettings, number: int) -> NumaNode:
+    if number not in settings.numa:
+        raise CannotStart(f"{settings.node} has no NUMA node {number}")
+    return settings.numa[number]
+
+
+def _carried(settings: DockerSettings, assignment: Assignment) -> list[str]:
+    """How the user's values get in: through the environment of `docker`, or what sudo leaves of it."""
+    if settings.sudo and assignment.order.env:
+        return [f"--env-file={env_file(assignment)}"]
+    return [f"--env={CARRIER}{place}" for place in range(len(assignment.order.env))]
+
+
+def env_file(assignment: Assignment) -> Path:
+    """Beside the record, since the task can read what is in it."""
+    return assignment.record.with_suffix(".env")
+
+
+def env_file_text(env: Sequence[tuple[str, str]]) -> bytes:
+    """NAME=value lines as --env-file wants them: UTF-8, and values of one line.
+
+    Raises CannotStart for a value that such a file cannot hold.
+    """
+    lines = []
+    for place, (name, value) in enumerate(env):
+        try:
+            lines.append(f"{CARRIER}{place}={value}\n".encode())
+        except UnicodeEncodeError:
+            lines.append(b"\n\n")
+        if lines[-1].count(b"\n") > 1 or b"\r" in lines[-1]:
+            raise CannotStart(
+                f"environment variable {name} has line breaks or is not UTF-8, which cannot be"
+                " passed on through sudo (runner.use_sudo)"
+            )
+    return b"".join(lines)
