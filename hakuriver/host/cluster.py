@@ -282,7 +282,7 @@ class Cluster:
 
         placed = self.store.write(work)
         for task_id, node in placed:
-            log.info("task %d pending -> assigning on %s", task_id, node)
+            log.debug("task %d pending -> assigning on %s", task_id, node)
         for node in {node for _, node in placed}:
             self._on_orders(node)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ from hakuriver.host.routes import ROUTES, Desk
 from hakuriver.host.runner_api import RunnerApi
 from hakuriver.host.store import Store
 from hakuriver.host.watch import Watch
-from hakuriver.model.errors import UsageError
+from hakuriver.model.errors import Unavailable, UsageError
 from hakuriver.model.submission import NO_CONTAINER, parse_mount
 from hakuriver.model.target import check_environment_name
 from hakuriver.system import daemon, logs
@@ -91,7 +92,7 @@ class Host:
         shared_dir = _shared_dir(config)
         self._watch = Watch()
         self._store = Store(db_file, on_change=self._watch.changed)
-        ids = _open_ids(self._store, shared_dir)
+        self._ids = ids = _open_ids(self._store, shared_dir)
         with self._store.read() as tx:
             registry = Registry(tx.nodes())
         unsent = Unsent()
@@ -160,6 +161,8 @@ class Host:
             ticker.stop()
         self._dispatch.stop()
         self._store.close()
+        with contextlib.suppress(Unavailable):
+            self._ids.close()
         self._lock.release()
         log.info("host stopped")
 

@@ -8,6 +8,7 @@ pages.py says of the languages of blocks holds here.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -166,8 +167,13 @@ class Typist:
 
     def _settle(self) -> None:
         """People type more slowly than this: a task that can start has started by then."""
-        listing = "python3 hakuriver.py client -q list --status pending,assigning"
-        wait_until(lambda: not self._terminal.run(listing)[1], timeout=10)
+        listing = "python3 hakuriver.py client --json list --status pending,assigning"
+
+        def settled() -> bool:
+            tasks = json.loads(self._terminal.run(listing)[1])
+            return all("the task wants" in (task["error_message"] or "") for task in tasks)
+
+        wait_until(settled, message="every task has started, or waits for room")
 
     def change_settings(self, toml: str) -> None:
         """What the page says to write into the configuration file; every key has to be there."""
@@ -179,7 +185,7 @@ class Typist:
                 continue
             head, _, tail = text.partition(f"\n{section}\n")
             key = line.partition("=")[0].strip()
-            changed, count = re.subn(rf"(?m)^{key} = .*$", lambda _, new=line: new, tail, count=1)
+            changed, count = re.subn(rf"(?m)^{key} = .*$", line.replace("\\", r"\\"), tail, count=1)
             assert count == 1, f"no such setting: {section} {line}"
             text = f"{head}\n{section}\n{changed}"
         path.write_text(text, encoding="utf-8")

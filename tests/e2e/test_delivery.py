@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -87,7 +88,9 @@ def test_a_client_whose_host_is_killed_in_mid_request_submits_once(up: Up) -> No
     cluster = up()
     cluster.host.freeze()
     client = cluster.popen_client("--wait", "--", *witness("exit 5"))
-    wait_until(lambda: connected_to(cluster.port), message="the client has sent its request")
+    wait_until(
+        lambda: connected_to(cluster.port, client.pid), message="the client has sent its request"
+    )
     cluster.host.kill9()
     cluster.host.start()
     code = client.wait(30)
@@ -100,12 +103,14 @@ def test_a_client_whose_host_is_killed_in_mid_request_submits_once(up: Up) -> No
         assert_ran_once(cluster, all_final(cluster, [tasks[0]["task_id"]]), code=5)
 
 
-def connected_to(port: int) -> bool:
-    """Whether an established connection has this remote port, by /proc/net/tcp."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return any(
-        line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines
-    )
+def connected_to(port: int, pid: int) -> bool:
+    """Whether the process has an established connection to the port: its socket is in /proc/net/tcp."""
+    own = set()
+    for link in Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(link).removeprefix("socket:[").rstrip("]"))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(r[2].endswith(f":{port:04X}") and r[3] == "01" and r[9] in own for r in rows)
 
 
 def test_a_kill_for_a_frozen_runner_is_carried_out(up: Up, where: dict[str, object]) -> None:

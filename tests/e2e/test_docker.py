@@ -151,7 +151,7 @@ def test_one_task_cannot_reach_the_record_of_another(
     other = cluster.submit("sleep", "600", container_name=docker_images.nonroot)
     cluster.wait_status(other, "running")
     script = "ls /hakuriver/*/; ls -d /hakuriver/* ; ls /shared/../task_outputs"
-    task, said = finished(cluster, "sh", "-c", script, container_name=docker_images.nonroot)
+    _, said = finished(cluster, "sh", "-c", script, container_name=docker_images.nonroot)
     assert f"{other}.out" not in said
     assert cluster.task(other)["status"] == "running"
 
@@ -245,7 +245,7 @@ def test_containers_are_labelled_hardened_and_removed(standing: Cluster, docker_
     assert labels["hakuriver.cluster"] == cluster.cluster_id()
     assert [labels[f"hakuriver.{key}"] for key in ("node", "task", "attempt")] == [
         "node1",
-        "1",
+        task_id,
         "1",
     ]
     assert task["unit_name"] == facts["Name"].strip("/") == f"hakuriver-task-{task_id}"

@@ -7,7 +7,6 @@ import signal
 import time
 
 from tests.e2e.conftest import Up
-from tests.e2e.test_delivery import connected_to
 from tests.e2e.witness import all_final, ran, signal_file, until_file, witness
 from tests.support.cluster import Cluster, task_processes
 from tests.support.wait import wait_until
@@ -101,8 +100,8 @@ def test_a_paused_task_stands_still_until_it_is_resumed_or_killed(
     count = "echo ready; i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done"
     task_id = started(cluster, "sh", "-c", f"trap 'exit 7' TERM; {count}", **where)
     assert cluster.client("pause", task_id).returncode == 0
-    paused = cluster.wait_status(task_id, "paused")
-    assert paused["wish"] is None
+    cluster.wait_status(task_id, "paused")
+    wait_until(lambda: cluster.task(task_id)["wish"] is None, message="the wish is fulfilled")
     size = len(cluster.output(task_id))
     cluster.wait_final(cluster.submit("sleep", "0.3"))
     assert len(cluster.output(task_id)) == size, "it went on"
@@ -159,7 +158,7 @@ def test_the_last_wish_wins(standing: Cluster, where: dict[str, object]) -> None
         assert cluster.api("POST", f"/command/{task_id}/{verb}")[0] == 200
     assert cluster.task(task_id)["status"] == "running"
     runner.thaw()
-    assert cluster.wait_status(task_id, "paused")["wish"] is None
+    cluster.wait_status(task_id, "paused")
     runner.freeze()
     assert cluster.api("POST", f"/kill/{task_id}")[0] == 202
     assert cluster.api("POST", f"/command/{task_id}/resume")[0] == 409
@@ -187,7 +186,7 @@ def test_wait_returns_the_tasks_own_code(standing: Cluster) -> None:
         argv = ["--json", "--wait", "--", "sh", "-c", f"exit {code}"]
         done = cluster.client(*argv, check=False)
         assert done.returncode == code
-        (task,) = json.loads(done.out)
+        task = json.loads(done.out)
         assert cluster.client("wait", task["task_id"], check=False).returncode == code
 
 
@@ -195,9 +194,9 @@ def test_ctrl_c_of_a_wait_leaves_the_task_running_and_says_how_to_return(
     standing: Cluster,
 ) -> None:
     cluster = standing
-    task_id = cluster.submit("sh", "-c", until_file("go"))
-    waiting = cluster.popen_client("wait", task_id)
-    wait_until(lambda: connected_to(cluster.port), message="it waits")
+    waiting = cluster.popen_client("--quiet", "--wait", "--", "sh", "-c", until_file("go"))
+    assert waiting.stdout is not None
+    task_id = waiting.stdout.readline().decode().strip()
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=15)
     assert waiting.returncode == 130

@@ -22,13 +22,14 @@ from tests.support.program import Program
 
 TABLES: dict[str, tuple[Route[Any], ...]] = {"host": HOST_ROUTES, "runner": RUNNER_ROUTES}
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW")
-IDS = ["1", "0", "-1", "+1", "01", "1e3", "999999", "9" * 19, "9" * 400, "9223372036854775808", "..", "%2e%2e",
-       "%00", "%0a", "%ff", "a%2fb", "..%2f..%2fetc%2fpasswd", "%D9%A1", "x" * 5000, "null", "%20", "1%20",
-       "é", ";", "{}", "stdout"]  # fmt: skip
+IDS = ["1", "0", "-1", "+1", "01", "1e3", "999999", "9" * 19, "9" * 400, "..",
+       "9223372036854775808", "%2e%2e", "%00", "%0a", "%ff", "a%2fb", "..%2f..%2fetc%2fpasswd", "%D9%A1", "x" * 5000,
+       "null", "%20", "1%20", ";", "{}", "stdout"]  # fmt: skip
 VALUES: list[Any] = [
-    None, True, False, 0, -1, 1, 1.5, 2**63, 2**70, -(2**70), 1e308, "", "x", "\0", "\ud800", "é" * 1000, "a" * 200_000,
-    [], [[]], [None], [1], ["x"], [{}], {}, {"a": 1}, {"": ""}, [[1, 2]], [["x", "y"]], [[-1, -1]], [[2**70, 0]],
-    "running", "kill", "node1", "node1:0", "NULL", "../x", "1",
+    None, True, False, 0, -1, 1, 1.5, 2**63, 2**70, -(2**70), 1e308, "", "x", "\0", "\ud800", "é" * 1000,
+    "a" * 200_000,
+    [], [[]], [None], [1], ["x"], [{}], {}, {"a": 1}, {"": ""}, [[1, 2]], [["x", "y"]],
+    [[-1, -1]], [[2**70, 0]], "running", "kill", "node1", "node1:0", "NULL", "../x", "1",
 ]  # fmt: skip
 RAW = [b"", b"{", b"}", b"null", b"[]", b"1", b'"x"', b"\xff\xfe", b"\x00", b"{}" * 2, b"[" * 100_000,
        b'{"a":' * 50_000, b'{"command": "x", "command": "y"}', b'{"command": NaN}', b'{"n": 1e999}',
@@ -37,8 +38,8 @@ RAW = [b"", b"{", b"}", b"null", b"[]", b"1", b'"x"', b"\xff\xfe", b"\x00", b"{}
 FIELDS = {
     "/submit": ["command", "arguments", "env_vars", "required_cores", "required_memory_bytes", "targets",
                 "container_name", "privileged", "additional_mounts", "user"],
-    "/v1/register": ["name", "url", "instance", "incarnation", "boot", "version", "protocol", "capacity", "driver",
-                     "engine", "environments", "problems"],
+    "/v1/register": ["name", "url", "instance", "incarnation", "boot", "version", "protocol", "capacity",
+                     "driver", "engine", "environments", "problems"],
     "/v1/heartbeat": ["node", "incarnation", "n", "orders_seen", "held", "vitals", "engine", "environments",
                       "problems"],
     "/v1/reports": ["node", "incarnation", "clock", "reports"],
@@ -47,7 +48,7 @@ FIELDS = {
     "/nodes/<name>/drain": ["reason"],
 }  # fmt: skip
 ENTRIES = {
-    "reports": ["task", "attempt", "n", "fact", "started_at", "ended_at", "driver", "unit_name", "note", "wish_n"],
+    "reports": ["task", "attempt", "n", "fact", "started_at", "ended_at", "driver", "note", "wish_n"],
     "fact": ["kind", "state", "exit_code", "kill_sent", "reason", "for_good"],
     "orders": ["seq", "task", "attempt", "argv", "env", "cores", "memory", "container", "mounts", "numa"],
     "wishes": ["seq", "task", "attempt", "wish", "n"],
@@ -251,8 +252,8 @@ def good_body(cluster: Cluster, pattern: str) -> dict[str, Any]:
         return {"cluster": "no-such-cluster", "node": "node1", "orders": [], "wishes": []}
     if pattern == "/v1/register":
         capacity = {"cores": 0, "memory": 0, "max_tasks": 0, "numa": {}}
-        return {"name": "bad name!", "url": "x", "instance": "x", "incarnation": 1, "boot": "x", "version": "x",
-                "protocol": 1, "capacity": capacity}  # fmt: skip
+        return {"name": "bad name!", "url": "x", "instance": "x", "incarnation": 1, "boot": "x",
+                "version": "x", "protocol": 1, "capacity": capacity}  # fmt: skip
     if pattern == "/v1/heartbeat":
         return {"node": "no-such-node", "incarnation": 1, "n": 1, "orders_seen": [0, 0], "held": []}
     if pattern == "/v1/reports":
@@ -294,12 +295,7 @@ def test_bodies_and_heads_that_are_too_large_are_turned_away(alive: Cluster, rol
             connection.sendall(head)
             connection.shutdown(socket.SHUT_WR)
             answer = connection.recv(65536)
-            assert (
-                not answer or answer.startswith(b"HTTP/1.1 4") or answer.startswith(b"HTTP/1.1 5")
-            ), (
-                head[:60],
-                answer[:100],
-            )
+            assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5")), head[:60]
             assert not answer.startswith(b"HTTP/1.1 500"), head[:60]
 
 
