@@ -137,10 +137,6 @@ class Tx:
         row = self._sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'").fetchone()
         return int(row[0]) if row else 0
 
-    def count_by_status(self) -> dict[str, int]:
-        rows = self._sql.execute("SELECT status, COUNT(*) FROM tasks GROUP BY status")
-        return {str(row[0]): int(row[1]) for row in rows}
-
     # Waiting and placing
 
     def waiting(self, open_nodes: Iterable[str]) -> Iterator[Waiting]:

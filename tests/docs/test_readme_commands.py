@@ -80,16 +80,15 @@ def environment_image() -> Iterator[None]:
 def type_all(page: Path, folder: Path, *, docker: bool) -> None:
     typist = Typist(folder)
     try:
-        printed = ""
+        printed: str | None = None
         for block in blocks(page):
+            before, printed = printed, None
             if block.language == "sh" or (docker and block.language == "sh docker"):
                 printed = typist.type_block(page, block)
             elif block.language == "toml":
                 typist.change_settings(block.text)
-            elif block.language == "text" and printed:
-                check_printed(block, printed, page)
-            if not block.language.startswith("sh"):
-                printed = ""
+            elif block.language == "text" and before is not None:
+                check_printed(block, before, page)
     finally:
         typist.close()
 
