@@ -89,11 +89,12 @@ def _unknown(word: str) -> UsageError:
     from hakuriver.client.main import VERBS
 
     kind = "option" if word.startswith("-") else "command"
-    if word in VERBS:
-        hint = f"Did you mean: client {word}"
-    else:
-        close = difflib.get_close_matches(word, [*COMMANDS, "--help", "--version"], 1, 0.5)
-        hint = f"Did you mean: {close[0]}" if close else f"The commands are: {', '.join(COMMANDS)}."
+    right = {name: name for name in (*COMMANDS, "--help", "--version")}
+    right |= {verb: f"client {verb}" for verb in VERBS}
+    close = difflib.get_close_matches(word, right, 1, 0.5)
+    hint = (
+        f"Did you mean: {right[close[0]]}" if close else f"The commands are: {', '.join(COMMANDS)}."
+    )
     return UsageError(f"there is no {kind} '{word}'", hint)
 
 

@@ -302,15 +302,36 @@ def _run(options: submit.SubmitOptions, api: HostApi, url: str, config: Config) 
     for failed in answer.get("failed_targets") or ():
         _say(f"Not submitted to {failed['target']}: {failed['reason']}")
     rows: list[Row] = []
-    for task_id in map(str, answer["task_ids"]):
-        with _streaming(task_id, url, config):
-            row = api.status(task_id, wait=30)
-            while row["status"] not in ("completed", "failed", "killed", "killed_oom"):
-                row = api.status(task_id, wait=30, since=row["revision"])
-        rows.append(row)
+    ids = [str(task_id) for task_id in answer["task_ids"]]
+    try:
+        for task_id in ids:
+            with _streaming(task_id, url, config):
+                rows.append(_until_over(task_id, api))
+    except KeyboardInterrupt:
+        # What this command line has submitted goes with it, also what waits.
+        for task_id in ids:
+            with contextlib.suppress(HakuRiverError):
+                api.kill(task_id)
+        raise
+    for task_id, row in zip(ids, rows, strict=True):
         if row["status"] != "completed" and row["error_message"]:
             _say(f"Task {task_id} {row['status']}: {row['error_message']}")
     return exit_code(rows)
+
+
+def _until_over(task_id: str, api: HostApi) -> Row:
+    """Its last row; why it waits is said when it waits."""
+    told = ""
+    row = api.status(task_id)
+    while row["status"] not in ("completed", "failed", "killed", "killed_oom"):
+        row = api.status(
+            task_id, wait=2 if row["status"] == "pending" else 30, since=row["revision"]
+        )
+        why = row["error_message"] if row["status"] == "pending" else ""
+        if why and why != told:
+            _say(f"Task {task_id} waits: {why}")
+            told = why
+    return row
 
 
 @contextlib.contextmanager

@@ -173,3 +173,13 @@ def host_address(text: str) -> dict[str, object]:
         raise UsageError(f"--host: '{text}' is no address", "Write ADDR or ADDR:PORT.")
     settings: dict[str, object] = {"network.host_reachable_address": address}
     return {**settings, "network.host_port": int(port)} if port else settings
+
+
+def user_name() -> str:
+    """Who is typing; a container may run as a user without a name."""
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError, ImportError):
+        return ""

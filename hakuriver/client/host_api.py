@@ -112,8 +112,9 @@ class HostApi:
     def requeue(self, task_id: str) -> Row:
         return self._row("POST", f"/requeue/{_part(task_id)}")
 
-    def forget(self, task_id: str) -> Row:
-        return self._row("POST", f"/forget/{_part(task_id)}")
+    def forget(self, task_id: str, user: str) -> Row:
+        """user: who has decided so."""
+        return self._row("POST", f"/forget/{_part(task_id)}", body={"user": user})
 
     def nodes(self) -> list[Row]:
         return _rows(self._ask("GET", "/nodes").json())

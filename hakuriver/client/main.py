@@ -74,6 +74,7 @@ def parse(argv: list[str], given: argparse.Namespace) -> Choice:
     start = globals_end(argv)
     name = argv[start] if start < len(argv) else ""
     if name not in VERBS:
+        _check_misspelt(argv[start:])
         return _parse_submission(argv, given)
     own = argv[:start] + argv[start + 1 :]
     parser = Parser(f"{PROG} {name}", VERBS[name][1])
@@ -84,6 +85,26 @@ def parse(argv: list[str], given: argparse.Namespace) -> Choice:
     add_globals(parser)
     parser.parse_args(own, given)
     return Choice(name, parser, given)
+
+
+def _check_misspelt(words: list[str]) -> None:
+    """Catch `client kil 5`, which would submit a command named "kil".
+
+    Only what looks like a sub-command with its arguments, and names no program of this machine.
+    """
+    if not 1 <= len(words) <= 2 or not words[0].isalpha() or len(words[0]) < 3:
+        return
+    import difflib
+    import shutil
+
+    close = difflib.get_close_matches(words[0], VERBS, 1, 0.75)
+    if not close or words[0] in ("node", "clear") or shutil.which(words[0]):
+        return
+    shown = " ".join([close[0], *words[1:]])
+    raise UsageError(
+        f"there is no sub-command '{words[0]}'",
+        f"Did you mean: {PROG} {shown}? To run a program of that name: {PROG} -- {' '.join(words)}",
+    )
 
 
 def _parse_submission(argv: list[str], given: argparse.Namespace) -> Choice:

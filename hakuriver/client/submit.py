@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hakuriver.client.arguments import Parser, Verb, add_poll_interval, not_negative
+from hakuriver.client.arguments import Parser, Verb, add_poll_interval, not_negative, user_name
 from hakuriver.client.host_api import HostApi, Row
 from hakuriver.client.output import Output
 from hakuriver.client.wait import WaitFailed, wait_for
@@ -62,7 +62,7 @@ def options(given: argparse.Namespace) -> SubmitOptions:
         "container_name": given.container,
         "privileged": True if given.privileged else None,
         "additional_mounts": given.mount,
-        "user": _user() if given.user is None else given.user,
+        "user": user_name() if given.user is None else given.user,
     }
     return SubmitOptions(body=body, wait=given.wait, poll=given.poll_interval)
 
@@ -94,15 +94,6 @@ def _memory(text: str) -> int:
         return parse_size(text)
     except Refused as error:
         raise UsageError(f"--memory: {error.detail}", error.hint) from None
-
-
-def _user() -> str:
-    from getpass import getuser
-
-    try:
-        return getuser()
-    except (KeyError, OSError, ImportError):  # a container may run as a user without a name
-        return ""
 
 
 def run(options: SubmitOptions, api: HostApi, out: Output) -> int:

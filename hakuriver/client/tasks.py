@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hakuriver.client.arguments import Parser, Verb, add_ids, count
+from hakuriver.client.arguments import Parser, Verb, add_ids, count, user_name
 from hakuriver.client.host_api import HostApi, Page, Row
 from hakuriver.client.output import Output
 from hakuriver.client.render import TASK_TITLES, Table, task_cells, task_details, word
@@ -123,7 +123,7 @@ def requeue(options: IdsOptions, api: HostApi, out: Output) -> int:
 
 
 def forget(options: IdsOptions, api: HostApi, out: Output) -> int:
-    return for_each(options.ids, api.forget, _say, out)
+    return for_each(options.ids, lambda task_id: api.forget(task_id, user_name()), _say, out)
 
 
 def _say(answers: Sequence[Row], out: Output) -> None:

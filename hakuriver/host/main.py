@@ -34,7 +34,7 @@ from hakuriver.system.ticker import Ticker
 log = logging.getLogger(__name__)
 
 _PRUNE_SECONDS = 600.0
-_GATHER_SECONDS = 0.002
+_GATHER_SECONDS = 0.001
 
 
 def main(argv: list[str]) -> int:

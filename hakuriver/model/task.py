@@ -285,6 +285,9 @@ _SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 6: "ABRT", 7: "BUS", 8: "FP
             11: "SEGV", 13: "PIPE", 14: "ALRM", 15: "TERM", 24: "XCPU", 25: "XFSZ", 31: "SYS"}  # fmt: skip
 
 
+_LAST_SIGNAL = 64
+
+
 def explain_exit(result: Result) -> str:
     """Why a task did not complete, in one line; empty if it did."""
     if result.problem:
@@ -298,7 +301,7 @@ def explain_exit(result: Result) -> str:
         return "exit code 126: the command was found but is not executable"
     if code == 127:
         return "exit code 127: command not found"
-    if code is not None and code > 128:
+    if code is not None and 128 < code <= 128 + _LAST_SIGNAL:
         number = code - 128
         name = _SIGNALS.get(number, str(number))
         return f"exit code {code}: ended by signal {name}"

@@ -166,6 +166,7 @@ class Runner:
             user=self._user,
             ledger=self._ledger,
             docker=self._docker,
+            engine=self._engine,
             problem=lambda: shared_dir_problem(self._shared_dir, cluster),
         )
         self._agent = self._parts.agent
@@ -239,6 +240,7 @@ class _Parts:
         user: pwd.struct_passwd | None,
         ledger: Ledger,
         docker: Docker,
+        engine: EngineState,
         problem: Callable[[], str],
     ) -> None:
         grace = config.number("runner.kill_grace")
@@ -287,6 +289,7 @@ class _Parts:
                 sudo=config.switch("runner.use_sudo"),
             ),
             self._worker.ended,
+            images=lambda: engine.environments,
         )
         drivers: dict[str, Driver] = {"docker": self._docker}
         if config.switch("runner.allow_null_container"):

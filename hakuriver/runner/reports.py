@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 BATCH = 500
 _PATIENCE = 0.03
 """Seconds that news other than an end may wait for company: short tasks end meanwhile."""
-_GATHER = 0.002
+_GATHER = 0.001
 _FIRST_DELAY = 0.2
 _LAST_DELAY = 5.0
 

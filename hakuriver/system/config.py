@@ -234,7 +234,7 @@ def _flatten(document: dict[str, Any], path: Path) -> dict[str, Any]:
             raise UsageError(
                 f"{path}: unknown section [{section}]" if isinstance(table, dict)
                 else f"{path}: unknown setting '{section}' outside any section",
-                _nearest(section, sections | {name.split(".")[1] for name in BY_NAME}),
+                _section_of(section) or _nearest(section, sections),
             )  # fmt: skip
         if not isinstance(table, dict):
             raise UsageError(f"{path}: '{section}' is a section: write [{section}]")
@@ -247,10 +247,15 @@ def _flatten(document: dict[str, Any], path: Path) -> dict[str, Any]:
     return flat
 
 
+def _section_of(key: str) -> str:
+    sections = [setting.section for setting in SETTINGS if setting.key == key]
+    return f"It belongs to [{sections[0]}]." if sections else ""
+
+
 def _hint(section: str, key: str) -> str:
-    elsewhere = [s.section for s in SETTINGS if s.key == key]
+    elsewhere = _section_of(key)
     if elsewhere:
-        return f"It belongs to [{elsewhere[0]}]."
+        return elsewhere
     own = {s.key for s in SETTINGS if s.section == section}
     return _nearest(key, own) or _nearest(key, {s.key for s in SETTINGS})
 

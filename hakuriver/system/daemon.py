@@ -16,9 +16,11 @@ def stop_requested(*, child: bool) -> threading.Event:
     when it dies, however it dies.
     """
     stop = threading.Event()
+    signals: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        signals.append(number)
+        if len(signals) > 1:
             os._exit(128 + number)
         stop.set()
 

@@ -51,7 +51,9 @@ def make(path: Path) -> None:
                 tx.assign(number, "node1", (3, tx.next_order("node1")), 1700000100.0)
                 now = tx.task(number)
                 assert now is not None
-                changed = replace(now, status=status, message=f"it is {status.value}", driver="docker")
+                changed = replace(
+                    now, status=status, message=f"it is {status.value}", driver="docker"
+                )
                 if status is not Status.ASSIGNING:
                     tx.close_order(number)
                     changed = replace(changed, report_n=5, incarnation=1700000000, unit_name="u")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import get_args
@@ -10,6 +11,7 @@ from typing import get_args
 import pytest
 
 from hakuriver.__main__ import COMMANDS, EXIT_CODES, main
+from hakuriver.client.arguments import globals_end
 from hakuriver.client.main import VERBS
 from hakuriver.host.routes import ROUTES as HOST_ROUTES
 from hakuriver.model.task import (
@@ -135,6 +137,16 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
     assert table_rows(README, "## Exit codes") == list(EXIT_CODES)
     codes = [row[0] for row in table_rows(CHINESE, "## 結束碼")]
     assert codes[:-1] == [code for code, _ in EXIT_CODES[:-1]]
+
+
+def test_no_sub_command_is_misspelt() -> None:
+    """Any other word in its place would be submitted as a command, which succeeds."""
+    lines = [line for page in PAGES for b in blocks(page) for line in b.text.splitlines()]
+    typed = [found[1] for line in lines if (found := re.search(r"\.(?:pyz|py) client (.*)", line))]
+    assert len(typed) > 20
+    for words in map(shlex.split, typed):
+        first = words[globals_end(words)].strip(")")
+        assert first.startswith("-") or first in VERBS, words
 
 
 def test_both_readmes_tell_to_type_the_same() -> None:

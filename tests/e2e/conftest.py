@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ Up = Callable[..., Cluster]
 def up(cluster: Cluster) -> Up:
     """up(**settings of the runner) starts host and node1; returns the cluster."""
 
-    def start(**settings: object) -> Cluster:
+    def start(**settings: Any) -> Cluster:
         cluster.start_host()
         prepare(cluster)
         cluster.start_runner(**settings)

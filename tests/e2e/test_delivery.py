@@ -251,8 +251,7 @@ def test_a_runner_may_be_started_before_its_host(cluster: Cluster) -> None:
 def test_a_second_host_or_runner_on_the_same_data_is_refused(up: Up) -> None:
     cluster = up()
     runner = cluster.runners["node1"]
-    other = {"HAKURIVER_NETWORK_HOST_PORT": "0"}
-    host = cluster.run("host", check=False, **other)
+    host = cluster.run("host", "--port", "0", check=False)
     assert host.returncode == 2, host.err
     assert f"{cluster.host.pid}" in host.err
     second = cluster.run("runner", "--name", "node1", "--port", "0", check=False)

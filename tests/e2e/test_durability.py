@@ -17,6 +17,7 @@ from tests.e2e.witness import (
     random_moment,
     signal_file,
     until_file,
+    wait_ran,
     witness,
 )
 from tests.support.cluster import Cluster
@@ -86,7 +87,7 @@ def test_ends_that_nobody_listened_to_arrive(up: Up, where: dict[str, object]) -
         for program in away:
             program.kill9()
         signal_file(cluster, f"go{number}")
-        wait_until(lambda t=task_id: len(ran(cluster, t)) == 2, message="it ends unseen")
+        wait_ran(cluster, task_id, 2)
         for program in away:
             program.start()
         task = cluster.wait_final(task_id)

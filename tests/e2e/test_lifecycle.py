@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import time
 
 from tests.e2e.conftest import Up
-from tests.e2e.witness import all_final, ran, signal_file, until_file, witness
+from tests.e2e.witness import all_final, ran, random_moment, signal_file, until_file, witness
 from tests.support.cluster import Cluster, task_processes
 from tests.support.wait import wait_until
 
@@ -46,11 +47,11 @@ def test_a_kill_at_any_moment_of_a_start_is_carried_out(
     standing: Cluster, where: dict[str, object]
 ) -> None:
     cluster = standing
+    rng = random.Random("kill")
     ids = []
     for number in range(8):
         ids.append(cluster.submit(*witness("sleep 600"), **where))
-        deadline = time.monotonic() + number * 0.06
-        wait_until(lambda limit=deadline: time.monotonic() > limit)
+        random_moment(rng, number * 0.1)
         assert cluster.api("POST", f"/kill/{ids[-1]}")[0] == 202
     for task in all_final(cluster, ids).values():
         assert task["status"] == "killed", task
@@ -194,9 +195,9 @@ def test_ctrl_c_of_a_wait_leaves_the_task_running_and_says_how_to_return(
     standing: Cluster,
 ) -> None:
     cluster = standing
-    waiting = cluster.popen_client("--quiet", "--wait", "--", "sh", "-c", until_file("go"))
+    waiting = cluster.popen_client("--wait", "--", "sh", "-c", until_file("go"))
     assert waiting.stdout is not None
-    task_id = waiting.stdout.readline().decode().strip()
+    task_id = waiting.stdout.readline().decode().split()[1]
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=15)
     assert waiting.returncode == 130

@@ -199,6 +199,7 @@ def test_a_drained_node_gets_nothing_new_and_finishes_what_it_has(up: Up) -> Non
     cluster.host.start()
     signal_file(cluster, "go")
     assert cluster.wait_final(running)["status"] == "completed"
+    cluster.wait_online()
     assert "drained" in cluster.task(waiting)["error_message"], "over a restart too"
     cluster.client("undrain", "node1")
     assert cluster.wait_final(waiting)["status"] == "completed"

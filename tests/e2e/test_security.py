@@ -13,13 +13,14 @@ import pytest
 
 from hakuriver.host.routes import ROUTES as HOST_ROUTES
 from hakuriver.runner.routes import ROUTES as RUNNER_ROUTES
+from hakuriver.system.router import Route
 from tests.support.cluster import Cluster
 from tests.support.program import Program
 from tests.support.wait import wait_until
 
 TOKEN = "t0ken-of-this-test-0123456789"
-OPEN = {"network_host_bind_ip": "0.0.0.0", "network_runner_bind_ip": "0.0.0.0"}
-TABLES = {"host": HOST_ROUTES, "runner": RUNNER_ROUTES}
+OPEN: dict[str, Any] = {"network_host_bind_ip": "0.0.0.0", "network_runner_bind_ip": "0.0.0.0"}
+TABLES: dict[str, tuple[Route[Any], ...]] = {"host": HOST_ROUTES, "runner": RUNNER_ROUTES}
 
 
 def ask(
@@ -43,15 +44,16 @@ def path_of(pattern: str) -> str:
 def test_without_a_token_only_the_loopback_interface_is_served(
     cluster: Cluster, role: str, address: str
 ) -> None:
-    variable = f"HAKURIVER_NETWORK_{role.upper()}_BIND_IP"
-    done = cluster.run(role, check=False, timeout=15, **{variable: address})
+    environ: Any = {f"HAKURIVER_NETWORK_{role.upper()}_BIND_IP": address}
+    done = cluster.run(role, check=False, timeout=15, **environ)
     assert done.returncode == 2, done.err
     assert "token" in done.err
     assert "Traceback" not in done.err
 
 
 def test_a_token_or_a_written_word_opens_the_address(cluster: Cluster) -> None:
-    for settings in ({"auth_token": TOKEN}, {"auth_auth": "none"}):
+    opening: list[dict[str, Any]] = [{"auth_token": TOKEN}, {"auth_auth": "none"}]
+    for settings in opening:
         host = cluster.start_host(**OPEN, **settings)
         runner = cluster.start_runner("node1", online=False, **OPEN, **settings,
                                       network_runner_address="127.0.0.1")  # fmt: skip

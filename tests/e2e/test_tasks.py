@@ -18,6 +18,10 @@ WORDS = ["", " ", "a b", "it's", '"', "a\nb\n", "\ttab", "$(id)", "`id`", "; tru
          "*", "\\", "\\n", "-n", "--", "é…漢", "\x01\x1b[31m", "$HOME", "%s%n", "{}", "#"]  # fmt: skip
 
 
+def wait(cluster: Cluster, *argv: str) -> Completed:
+    return cluster.client("--wait", *argv, check=False)
+
+
 def newest(cluster: Cluster) -> dict[str, Any]:
     return dict(cluster.api("GET", "/tasks?limit=1")[2][0])
 
@@ -38,7 +42,7 @@ def test_arguments_arrive_byte_for_byte(standing: Cluster, where: dict[str, obje
 def test_arguments_that_are_no_text_arrive_byte_for_byte(standing: Cluster) -> None:
     cluster = standing
     raw = bytes(range(1, 256))
-    argv = [*cluster.program, "client", "--env", b"V=" + raw, "--wait", "--", "sh", "-c",
+    argv: list[str | bytes] = [*cluster.program, "client", "--env", b"V=" + raw, "--wait", "--", "sh", "-c",
             'printf "%s|%s" "$V" "$1"', "sh", raw]  # fmt: skip
     done = subprocess.run(argv, env=cluster.environ(), capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -135,6 +139,8 @@ def test_ends_are_told_as_they_were(standing: Cluster, where: dict[str, object])
         status, code, message = ENDS[ids[task_id]]
         assert (task["status"], task["exit_code"]) == (status, code), (ids[task_id], task)
         assert (message or "") in (task["error_message"] or ""), (ids[task_id], task)
+        if message and message.startswith("exit code"):
+            assert message == task["error_message"]
 
 
 def test_a_command_that_cannot_be_run_says_so_in_its_stderr(

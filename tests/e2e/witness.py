@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def ran(cluster: Cluster, task_id: str) -> list[str]:
     """The lines that the task has left."""
     path = cluster.shared / "shared_data" / "ran" / task_id
     return path.read_text().split() if path.exists() else []
+
+
+def wait_ran(cluster: Cluster, task_id: str, lines: int) -> None:
+    """Until the task has left so many lines, whatever host and runner know of it."""
+    wait_until(
+        lambda: len(ran(cluster, task_id)) == lines, message=f"{task_id} leaves {lines} lines"
+    )
 
 
 def signal_file(cluster: Cluster, name: str) -> None:
@@ -112,7 +120,7 @@ class Burst:
         try:
             for number in numbers:
                 key = f"burst-{number}"
-                wait_until(lambda key=key: self._submit(key), timeout=60, message=key)
+                wait_until(partial(self._submit, key), timeout=60, message=key)
         except Exception as error:
             self.problems.append(repr(error))
 

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Mapping
 
 from hakuriver.model.messages import Attempt, RunOrder
 from hakuriver.model.submission import parse_mount
@@ -53,7 +54,16 @@ _VERB_SECONDS = 120.0
 class DockerDriver:
     name = "docker"
 
-    def __init__(self, docker: Docker, settings: DockerSettings, on_end: OnEnd) -> None:
+    """images() tells the id of the image of each environment that is here."""
+
+    def __init__(
+        self,
+        docker: Docker,
+        settings: DockerSettings,
+        on_end: OnEnd,
+        images: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self._images = images
         self._docker = docker
         self._settings = settings
         self._on_end = on_end
@@ -95,7 +105,7 @@ class DockerDriver:
         except NoEngine as error:
             # It may have been started all the same; the listing after the gap tells.
             return self._unsure(assignment, error)
-        return Unit(name)
+        return Unit(name, self._images().get(assignment.order.container or ""))
 
     def _check_policy(self, order: RunOrder) -> None:
         settings = self._settings
