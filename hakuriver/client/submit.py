@@ -12,7 +12,7 @@ from typing import Any
 from hakuriver.client.arguments import Parser, Verb, add_poll_interval, not_negative, user_name
 from hakuriver.client.host_api import HostApi, Row
 from hakuriver.client.output import Output
-from hakuriver.client.wait import WaitFailed, wait_for
+from hakuriver.client.wait import WaitFailed, detached, wait_for
 from hakuriver.model.errors import HakuRiverError, Refused, Unavailable, Unreachable, UsageError
 from hakuriver.model.units import parse_size
 
@@ -102,8 +102,12 @@ def run(options: SubmitOptions, api: HostApi, out: Output) -> int:
     except HakuRiverError as error:
         raise WaitFailed(error) if options.wait else error from None
     ids = [str(task_id) for task_id in answer["task_ids"]]
-    _tell(answer, ids, out, waiting=options.wait)
-    return wait_for(ids, api, out, poll=options.poll, met=True) if options.wait else 0
+    try:
+        _tell(answer, ids, out, waiting=options.wait)
+        return wait_for(ids, api, out, poll=options.poll, met=True) if options.wait else 0
+    except KeyboardInterrupt:  # a moment before wait_for() would have taken it
+        out.note(detached(ids))
+        return 130
 
 
 def submit(body: Mapping[str, Any], api: HostApi) -> Row:

@@ -96,7 +96,7 @@ def wait_for(
     except HakuRiverError as error:
         raise WaitFailed(error) from None
     except KeyboardInterrupt:
-        out.note(_detached(ordered))
+        out.note(detached(ordered))
         return 130
     if out.mode == "json":
         out.json(tasks[0] if len(tasks) == 1 else tasks)
@@ -182,7 +182,7 @@ class Waiting:
         self._out.progress(progress(list(self._tasks.values()), time.time()))
 
 
-def _detached(ids: Sequence[str]) -> str:
+def detached(ids: Sequence[str]) -> str:
     names = " ".join(ids)
     what = f"Task {names} goes on." if len(ids) == 1 else f"{len(ids)} tasks go on."
     return f"{what} Come back with: client wait {names}   Stop it with: client kill {names}"

@@ -51,7 +51,9 @@ def judge_report(
             f"here it is at {task.attempt}: is the database an older copy?"
         )
     going_on = isinstance(report.fact, Observed)
-    if report.attempt < task.attempt or task.status is Status.PENDING:
+    # With no node it waits, or was killed while it did: an order that never arrived was taken back,
+    # and its kill had overtaken it.
+    if report.attempt < task.attempt or task.node is None:
         return Judgement(kill=going_on)
     if task.node != node:
         return Judgement(

@@ -113,7 +113,7 @@ def fact_of(ending: Ending, *, signal_at: float | None) -> Ended | RefusedByNode
         if killed:
             return Ended(Result(None, kill_sent=True))
         reason = ending.never_ran or _UNABLE[record.unable if record else ""]
-        return RefusedByNode(reason, for_good=True)
+        return RefusedByNode(reason, for_good=not ending.again)
     if record is None:
         problem = ending.problem
         if killed:

@@ -58,6 +58,8 @@ def run(
             capture_output=True,
             timeout=timeout,
             env=environment,
+            # Ctrl-C in our terminal is meant for us, not for what we have just begun.
+            start_new_session=True,
         )
     except FileNotFoundError:
         raise CommandFailed(f"there is no program {program} on this machine") from None

@@ -67,6 +67,8 @@ class Docker:
             done = run(argv, timeout=timeout, extra_env=env)
         except CommandFailed as error:
             raise NoEngine(error.detail, "Install Docker, or start its engine.") from None
+        if done.code < 0 or done.code > 128:
+            raise NoEngine(f"docker {arguments[0]} was stopped by a signal")
         if done.code != 0:
             check_engine(done)
         return done

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import random
 import signal
 import threading
 from pathlib import Path
@@ -15,7 +14,15 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Up
-from tests.e2e.witness import all_final, assert_ran_once, prepare, ran, random_moment, witness
+from tests.e2e.witness import (
+    all_final,
+    assert_ran_once,
+    prepare,
+    ran,
+    random_moment,
+    seeded,
+    witness,
+)
 from tests.support.cluster import Cluster
 from tests.support.program import Program
 from tests.support.wait import wait_until
@@ -196,7 +203,7 @@ def test_a_runner_killed_in_mid_start_with_its_programs_starts_nothing_twice(
     docker = where["container_name"] != "NULL"
     cluster = up(runner_cores=8)
     runner = cluster.runners["node1"]
-    rng = random.Random(f"start {docker}")
+    rng = seeded(f"start {docker}")
     ids = []
     for number in range(8):
         ids += [cluster.submit(*witness("exit 4"), **where) for _ in range(2)]
@@ -210,6 +217,21 @@ def test_a_runner_killed_in_mid_start_with_its_programs_starts_nothing_twice(
         runner.start()
     tasks = all_final(cluster, ids)
     assert_ran_once(cluster, tasks, code=4)
+
+
+def test_ctrl_c_of_a_runner_in_mid_start_harms_no_task(up: Up, docker_image: str) -> None:
+    """A terminal sends SIGINT to the whole process group."""
+    cluster = up(runner_cores=8)
+    runner = cluster.runners["node1"]
+    rng = seeded("ctrl-c")
+    ids = []
+    for _ in range(5):
+        ids += [cluster.submit(*witness("exit 4"), container_name=docker_image) for _ in range(3)]
+        random_moment(rng, SECONDS["docker"])
+        os.killpg(runner.pid, signal.SIGINT)
+        assert runner.wait_end() in (0, 130)
+        runner.start()
+    assert_ran_once(cluster, all_final(cluster, ids), code=4)
 
 
 def test_records_that_belong_to_nothing_are_removed_in_time(up: Up) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 
 import pytest
@@ -15,6 +14,7 @@ from tests.e2e.witness import (
     prepare,
     ran,
     random_moment,
+    seeded,
     signal_file,
     until_file,
     wait_ran,
@@ -29,7 +29,7 @@ VICTIMS = {"host": ("host",), "runner": ("runner",), "both": ("host", "runner")}
 @pytest.mark.parametrize("victims", VICTIMS)
 def test_kill_9_in_a_burst_of_submissions_loses_and_repeats_nothing(up: Up, victims: str) -> None:
     cluster = up(runner_cores=8)
-    rng = random.Random(f"burst {victims}")
+    rng = seeded(f"burst {victims}")
     programs = {"host": cluster.host, "runner": cluster.runners["node1"]}
     burst = Burst(cluster, witness("sleep 0.0$HAKURIVER_TASK_ID; exit 3"), count=80)
     with burst.running():
@@ -52,7 +52,7 @@ def test_tasks_run_on_while_host_and_runner_are_killed(
     up: Up, where: dict[str, object], victims: str
 ) -> None:
     cluster = up(runner_cores=8)
-    rng = random.Random(f"run {victims}")
+    rng = seeded(f"run {victims}")
     programs = {"host": cluster.host, "runner": cluster.runners["node1"]}
     count = (
         "i=0; while [ ! -e go ]; do echo $i; i=$((i+1)); sleep 0.02; done; echo $i; echo err >&2"

@@ -106,6 +106,19 @@ def test_a_kill_while_the_engine_is_away_is_carried_out(
     wait_until(lambda: not containers(cluster))
 
 
+def test_a_task_that_the_engine_never_began_is_run_when_it_returns(
+    own_engine: tuple[PrivateEngine, str, bool], up: Up
+) -> None:
+    engine, environment, _ = own_engine
+    cluster = up(runner_cores=8)
+    engine.kill9()
+    ids = [cluster.submit(*witness(), container_name=environment) for _ in range(3)]
+    cluster.runners["node1"].kill9()
+    cluster.runners["node1"].start()
+    engine.start()
+    assert_ran_once(cluster, all_final(cluster, ids))
+
+
 def containers(cluster: Cluster) -> list[str]:
     argv = ["docker", "ps", "-aq", "--filter", f"label=hakuriver.cluster={cluster.cluster_id()}"]
     return subprocess.run(argv, capture_output=True, text=True, timeout=30).stdout.split()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import time
 
 from tests.e2e.conftest import Up
-from tests.e2e.witness import all_final, ran, random_moment, signal_file, until_file, witness
+from tests.e2e.witness import (
+    all_final,
+    ran,
+    random_moment,
+    seeded,
+    signal_file,
+    until_file,
+    witness,
+)
 from tests.support.cluster import Cluster, task_processes
 from tests.support.wait import wait_until
 
@@ -47,7 +54,7 @@ def test_a_kill_at_any_moment_of_a_start_is_carried_out(
     standing: Cluster, where: dict[str, object]
 ) -> None:
     cluster = standing
-    rng = random.Random("kill")
+    rng = seeded("kill")
     ids = []
     for number in range(8):
         ids.append(cluster.submit(*witness("sleep 600"), **where))

@@ -17,6 +17,7 @@ import pytest
 from hakuriver.host.routes import ROUTES as HOST_ROUTES
 from hakuriver.runner.routes import ROUTES as RUNNER_ROUTES
 from hakuriver.system.router import Route
+from tests.e2e.witness import seeded
 from tests.support.cluster import Cluster
 from tests.support.program import Program
 
@@ -218,7 +219,7 @@ def test_raw_garbage_as_a_body_is_refused(alive: Cluster, role: str) -> None:
 
 
 def test_values_of_the_wrong_type_are_refused(alive: Cluster, role: str) -> None:
-    rng = random.Random("wire")
+    rng = seeded("wire")
     with closing(Caller(of(alive, role))) as call:
         for route in TABLES[role]:
             fields = FIELDS.get(route.pattern)

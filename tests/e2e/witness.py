@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterable, Iterator
@@ -82,6 +83,11 @@ def assert_ran_once(cluster: Cluster, tasks: dict[str, Any], code: int | None = 
         if ran(cluster, task_id) != ["start", "end"] or task["exit_code"] != code
     }
     assert not wrong, wrong
+
+
+def seeded(name: str) -> random.Random:
+    """HAKURIVER_TESTS_SEED chooses other moments than the usual ones."""
+    return random.Random(name + os.environ.get("HAKURIVER_TESTS_SEED", ""))
 
 
 def random_moment(rng: random.Random, longest: float) -> None:

@@ -82,8 +82,12 @@ def test_an_older_attempt_is_answered_with_a_kill_if_it_goes_on(fact: Fact, kill
     assert found == Judgement(kill=kill)
 
 
-def test_a_pending_task_runs_nowhere() -> None:
-    assert judge(report(RUNNING), task(Status.PENDING, node=None)) == Judgement(kill=True)
+@pytest.mark.parametrize("status", [Status.PENDING, Status.KILLED])
+def test_a_task_without_a_node_runs_nowhere(status: Status) -> None:
+    """A kill that overtook its order is reported by a node that the task was taken back from."""
+    known = task(status, node=None)
+    assert judge(report(RUNNING), known) == Judgement(kill=True)
+    assert judge(report(Ended(Result(None, kill_sent=True))), known) == Judgement()
 
 
 def test_nobody_reports_on_the_tasks_of_others() -> None:

@@ -66,12 +66,16 @@ class Packet:
 
 
 class Network:
-    """find() says which program has an address now. cut holds names that nothing reaches or leaves."""
+    """find() says which program has an address now. cut holds names that nothing reaches or leaves.
+
+    requests are all that were ever sent: the network may have kept a copy of any of them.
+    """
 
     def __init__(self, rng: Random, find: Callable[[str], Program | None]) -> None:
         self._rng = rng
         self._find = find
         self.packets: list[Packet] = []
+        self.requests: list[Packet] = []
         self.waiting: list[Call] = []
         self.cut: set[str] = set()
 
@@ -82,6 +86,7 @@ class Network:
             self.packets.append(Packet(call, "", REFUSED))
         else:
             self.packets.append(Packet(call, json.dumps(document)))
+            self.requests.append(self.packets[-1])
 
     def give_up(self, call: Call) -> None:
         """The caller's time is up; what is under way stays under way."""
@@ -94,6 +99,10 @@ class Network:
         self.packets.remove(packet)
 
     def repeat(self, packet: Packet) -> None:
+        self.packets.append(packet)
+
+    def unearth(self, packet: Packet) -> None:
+        """A copy of a request that got stuck somewhere, perhaps in the days of other programs."""
         self.packets.append(packet)
 
     def deliver(self, packet: Packet) -> None:

@@ -17,7 +17,7 @@ from tests.simulation.network import Crash, Network, Packet, Program
 from tests.simulation.runner_side import Node, Runner
 from tests.simulation.users import Users
 from tests.simulation.witness import Witness
-from tests.support.fake_driver import DEAF, Keeper, Machine
+from tests.support.fake_driver import Keeper, Machine
 
 NAMES = ("n1", "n2")
 CODES = (0, 0, 0, 1, 130)
@@ -32,7 +32,7 @@ class Simulation(Weather):
         self.rng = Random(seed)
         self.log: list[str] = []
         self.time = 1_000_000.0
-        self.calm = False
+        self.calm, self.still = False, False
         self.full: set[str] = set()
         self.away = NAMES[1] if self.rng.random() < 0.15 else ""
         self._folder = folder
@@ -47,6 +47,8 @@ class Simulation(Weather):
         self.users = Users(self.rng, self.witness, self.host)
         # How bad it gets differs from seed to seed: rare misfortunes alone find other bugs.
         self.misery = self.rng.choice((0.2, 1.0, 3.0))
+        # With room for one order only in a message, wishes overtake the orders that they are about.
+        self.message_characters = self.rng.choice((5, 4 << 20))
 
     def _node(self, name: str) -> Node:
         folder = self._folder / name
@@ -133,7 +135,8 @@ class Simulation(Weather):
             yield 0.15, "much time passes", lambda: self._pass_time(25.0)
 
     def _pass_time(self, seconds: float = 0.0) -> None:
-        self.time += seconds or self.rng.choice((0.01, 0.1, 1.0, 1.0, 3.0, 6.0))
+        # Fractions of two: the times of files are exact then.
+        self.time += seconds or self.rng.choice((1 / 64, 1 / 8, 1.0, 1.0, 3.0, 6.0))
 
     def _work(self) -> Iterator[Action]:
         host = self.host()
@@ -157,6 +160,8 @@ class Simulation(Weather):
         if packets:
             yield 0.5 * self.misery, "a packet is lost", lambda: self.network.lose(self._packet())
             yield 0.5 * self.misery, "a packet is doubled", self._double
+        if self.network.requests:
+            yield 0.7 * self.misery, "an old request turns up", self._unearth
         if self.network.waiting:
             yield 0.4 * self.misery, "a caller gives up", self._give_up
 
@@ -174,6 +179,11 @@ class Simulation(Weather):
         if len(self.network.packets) < 40:
             self.network.repeat(self._packet())
 
+    def _unearth(self) -> None:
+        packet = self.rng.choice(self.network.requests)
+        self.note(f"  {packet}")
+        self.network.unearth(packet)
+
     def _give_up(self) -> None:
         call = self.rng.choice(self.network.waiting)
         self.note(f"  {call.caller.name} of {call.route}")
@@ -188,9 +198,9 @@ class Simulation(Weather):
                 what = f"{keeper.key} on {node.name}"
                 if not keeper.claimed:
                     yield 3, f"keeper of {what} claims", lambda k=keeper, m=machine: m.claim(k)
-                elif not self.calm or keeper.command != DEAF or self.rng.random() < 0.2:
+                elif not self.still:
                     yield (
-                        0.6,
+                        0.3,
                         f"command of {what} ends",
                         lambda k=keeper, m=machine: self._end(m, k),
                     )
@@ -207,7 +217,7 @@ class Simulation(Weather):
         for node in self.nodes.values():
             if node.name not in self.programs:
                 yield 3, f"{node.name} starts", lambda n=node: self.start_runner(n)
-            yield 0.03 * bad, f"{node.name} reboots", lambda n=node: self._reboot(n)
+            yield 0.06 * bad, f"{node.name} reboots", lambda n=node: self._reboot(n)
             problem = "" if node.problem else "the shared directory is not mounted"
             weight = 0.5 if node.problem else 0.05 * bad
             yield (
@@ -269,8 +279,11 @@ class Simulation(Weather):
     # The end
 
     def heal(self) -> None:
-        """From here on nothing goes wrong any more."""
-        self.calm = True
+        """From here on nothing goes wrong any more, but what has gone wrong may still come out.
+
+        Commands go on until `still` is taken back.
+        """
+        self.calm, self.still = True, True
         self.note("THE STORM IS OVER")
         self.full.clear()
         self.network.cut = {self.away} - {""}
@@ -283,6 +296,13 @@ class Simulation(Weather):
         for call in list(self.network.waiting):
             if not any(packet.call is call for packet in self.network.packets):
                 self.network.give_up(call)
+
+    def replay(self) -> None:
+        """Every request that was ever made arrives once more, in any order."""
+        old = list(self.network.requests)
+        self.rng.shuffle(old)
+        for packet in old:
+            self.network.unearth(packet)
 
     def settle(self, seconds: int) -> None:
         """Let everything happen that is going to."""
@@ -313,7 +333,7 @@ def _work_of(runner: Runner) -> Iterator[Action]:
     if runner.timer_due():
         yield 4, f"{name}'s timer", runner.fire
     if runner.driver is not None and runner.driver.news():
-        yield 3, f"{name}'s driver tells", runner.driver.tell
+        yield 1, f"{name}'s driver tells", runner.driver.tell
     if runner.can_beat():
         yield 3, f"{name}'s heart beats", runner.beat
     if runner.can_report():

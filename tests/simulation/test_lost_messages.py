@@ -11,9 +11,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from hakuriver.host import fleet
 from hakuriver.model.task import Status
 from tests.simulation.host_side import Host
 from tests.simulation.runner_side import Runner
@@ -76,10 +78,19 @@ def test_no_task_is_lost_and_none_runs_twice(
 
 
 def run(simulation: Simulation) -> None:
+    with patch.object(fleet, "_MESSAGE_CHARACTERS", simulation.message_characters):
+        storm_and_calm(simulation)
+
+
+def storm_and_calm(simulation: Simulation) -> None:
     for _ in range(STEPS):
         simulation.step()
     simulation.heal()
     simulation.settle(3)
+    simulation.replay()
+    simulation.settle(60)
+    simulation.witness.compare(simulation.nodes, simulation.away)
+    simulation.still = False
     while len(simulation.users.answers) < len(simulation.users.bodies):
         simulation.users.insist()
     wait_for_ends(simulation)

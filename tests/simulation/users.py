@@ -34,7 +34,7 @@ class Users:
             yield 1.2, "somebody submits", self._submit_new
         if self.bodies:
             yield 0.3, "somebody submits again", self.submit_again
-        tasks = self._witness.ids()
+        tasks = self._witness.going() if self._rng.random() < 0.8 else self._witness.ids()
         if tasks:
             task = self._rng.choice(tasks)
             yield 0.5, f"kill {task}", lambda: self.ask("kill", task)

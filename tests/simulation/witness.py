@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hakuriver.model.messages import Attempt
 from hakuriver.model.task import Status, Task
 from hakuriver.model.units import milli
+from tests.support.fake_driver import TERM
 
 if TYPE_CHECKING:
     from tests.simulation.host_side import Host
@@ -32,6 +33,9 @@ class Witness:
     def ids(self) -> list[int]:
         return list(self.tasks)
 
+    def going(self) -> list[int]:
+        return [task.id for task in self.tasks.values() if not task.status.final]
+
     # While it goes on
 
     def changed(self, host: Host, ids: set[int]) -> None:
@@ -39,7 +43,7 @@ class Witness:
             for task_id in sorted(ids):
                 task = tx.task(task_id)
                 assert task is not None
-                self._check_step(self.tasks.get(task_id), task)
+                self._check_step(self.tasks.get(task_id), task, scanning=host.scanning)
                 self.tasks[task_id] = task
             for name, held in tx.reserved().items():
                 node = host.registry.get(name)
@@ -47,18 +51,40 @@ class Witness:
                 assert held.cores <= milli(node.info.capacity.cores), f"{name} is over-committed"
                 assert held.tasks <= node.info.capacity.max_tasks, f"{name} has too many tasks"
 
-    def _check_step(self, before: Task | None, after: Task) -> None:
+    def _check_step(self, before: Task | None, after: Task, *, scanning: bool) -> None:
         if before is None:
             assert after.status is Status.PENDING
             return
         what = f"task {after.id}: {before} -> {after}"
         assert after.attempt >= before.attempt, what
         assert after.revision > before.revision, what
+        if after.status is Status.LOST and before.status is not Status.LOST:
+            assert scanning, f"lost although its node speaks: {what}"
+        if after.attempt == before.attempt and after.node == before.node:
+            assert after.report_n >= before.report_n, f"an old report was believed: {what}"
         if before.status.final and after.attempt == before.attempt:
             assert after.status is before.status, f"a final status moved: {what}"
             assert before.exit_code in (None, after.exit_code), what
         if before.status.final and after.attempt > before.attempt:
             assert self.asked["requeue", after.id], what
+
+    # When all is quiet, and no command ends by itself
+
+    def compare(self, nodes: Mapping[str, Node], away: str) -> None:
+        """What the host believes is what is."""
+        running: dict[Attempt, list[bool]] = {}
+        for node in nodes.values():
+            for keeper in node.machine.alive() if node.name != away else ():
+                running.setdefault(keeper.key, []).append(keeper.stopped)
+        for task in self.tasks.values():
+            if away and (task.node == away or task.status is Status.PENDING):
+                continue
+            found = running.pop((task.id, task.attempt), [])
+            wanted = {Status.RUNNING: [False], Status.PAUSED: [True]}.get(task.status, [])
+            assert found == wanted, f"what runs is {found} (stopped): {task}"
+            assert task.wish is None, f"a wish did not come true: {task}"
+            assert task.status not in (Status.ASSIGNING, Status.LOST), f"it hangs: {task}"
+        assert not running, f"nobody knows of {running}"
 
     # In the end
 
@@ -94,6 +120,8 @@ class Witness:
             assert exits.get(key) == task.exit_code, f"the exit code is invented: {task}"
         if task.status is Status.COMPLETED:
             assert task.exit_code == 0, str(task)
+        if task.exit_code == TERM and not task.message.startswith("forgotten by"):
+            assert task.status is Status.KILLED, f"we killed it: {task}"
         if task.status is Status.KILLED:
             assert self.asked["kill", task.id], f"nobody wanted it killed: {task}"
         if task.status is Status.KILLED_OOM:

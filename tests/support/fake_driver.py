@@ -28,7 +28,8 @@ CANNOT = "cannot"
 """argv[0] of a command that the driver refuses to start."""
 DEAF = "deaf"
 """argv[0] of a command that ignores SIGTERM."""
-_TERM = 143
+TERM = 143
+"""Exit code of a command that died of our SIGTERM."""
 
 
 @dataclass(slots=True, eq=False)
@@ -180,14 +181,15 @@ class FakeDriver:
             keeper.stopped = False
             # A keeper that has no command yet outlives the signal.
             if keeper.claimed and keeper.command != DEAF:
-                self.machine.end(keeper, _TERM)
+                self.machine.end(keeper, TERM)
         self.hook("after kill")
         return True
 
     def recover(self, assignments: list[Assignment]) -> dict[Attempt, Unit]:
         known = {assignment.key for assignment in assignments}
         for keeper in self.machine.alive():
-            if keeper.key not in known:
+            # One that was born this very moment does not carry our mark yet, and is not found.
+            if keeper.key not in known and (keeper.claimed or keeper.stopped):
                 self.machine.kill(keeper)
         units = {}
         for assignment in assignments:

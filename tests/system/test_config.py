@@ -174,7 +174,7 @@ def test_an_empty_variable_says_nothing(home: Path) -> None:
         ("[netwrok]\nhost_port = 1\n", "unknown section [netwrok]", "'network'"),
         ("[paths]\ndb_file = 'x'\n", "unknown setting 'db_file' in [paths]", "[database]"),
         ("[timing]\nshared_dirs = 'x'\n", "unknown setting 'shared_dirs'", "'shared_dir'"),
-        ("host_port = 1\n", "unknown setting 'host_port' outside any section", "'host_port'"),
+        ("host_port = 1\n", "unknown setting 'host_port' outside any section", "[network]"),
         ("[network]\nzzz = 1\n", "unknown setting 'zzz'", ""),
         ("network = 1\n", "'network' is a section: write [network]", ""),
     ],

@@ -533,7 +533,7 @@ class TestGarbage:
         with caplog.at_level(logging.DEBUG):
             live.raw(b"GET /\x1b[2J\x07 HTTP/1.1\r\nConnection: close\r\n\r\n")
             live.raw(b"\x1b[2J\x07 \r\n\r\n")
-        assert caplog.messages
+            wait_until(lambda: caplog.messages, message="the log tells of it")
         assert all(message.isprintable() for message in caplog.messages)
 
 

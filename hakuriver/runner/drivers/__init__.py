@@ -50,7 +50,8 @@ class Ending:
     """A keeper is gone and nothing of its task is left.
 
     record is what it wrote, exit_code what the engine says beside it. problem: why there is no
-    exit code, or what happened besides. never_ran: the command was not even tried, and why.
+    exit code, or what happened besides. never_ran: the command was not even tried, and why;
+    again: it certainly never will be, so that another attempt may.
     """
 
     key: Attempt
@@ -59,6 +60,7 @@ class Ending:
     exit_code: int | None = None
     problem: str = ""
     never_ran: str = ""
+    again: bool = False
 
 
 class CannotStart(Exception):

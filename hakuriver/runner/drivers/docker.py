@@ -34,6 +34,7 @@ from hakuriver.runner.drivers.docker_argv import (
 )
 from hakuriver.runner.drivers.events import Died, EngineEvents
 from hakuriver.runner.drivers.files import make_files, remove_record
+from hakuriver.runner.record import claim
 from hakuriver.runner.taskenv import carriers
 from hakuriver.system.command import Completed
 from hakuriver.system.docker import Container, Docker, NoEngine
@@ -43,6 +44,7 @@ __all__ = ["DockerDriver", "DockerSettings"]
 log = logging.getLogger(__name__)
 
 _ENGINE_STOPPED = "the Docker engine stopped"
+_WENT_AWAY = "the Docker engine went away while it was started"
 _UNSEEN = (
     "ended while the runner was away: the Docker engine stopped, somebody stopped the container,"
     " or the supervising process was killed"
@@ -262,9 +264,20 @@ class DockerDriver:
             never_ran = (
                 f"the container ended before the task began: {problem or f'exit code {exit_code}'}"
             )
+        again = bool(never_ran) and problem in (_ENGINE_STOPPED, _WENT_AWAY)
+        if again and not self._claim(assignment):
+            never_ran, again = "", False  # A keeper was quicker.
         if not problem and not never_ran:
             problem = "the supervising process was killed"
-        return Ending(assignment.key, None, time.time(), exit_code, problem, never_ran)
+        return Ending(assignment.key, None, time.time(), exit_code, problem, never_ran, again)
+
+    def _claim(self, assignment: Assignment) -> bool:
+        """Whether nothing of it ever ran; then nothing can any more."""
+        try:
+            return claim(assignment.record)
+        except OSError as error:
+            log.warning("task %d: cannot claim its record: %s", assignment.order.task, error)
+            return False
 
     def _look(self, *, gap: bool, but: frozenset[str]) -> None:
         """Compare all containers that carry our labels with what we believe."""
@@ -293,7 +306,7 @@ class DockerDriver:
                 self._end(assignment, each.exit_code, problem)
             elif each.state == "created" and key in recovering:
                 self._remove(each.id)
-                self._end(assignment, None, "the Docker engine went away while it was started")
+                self._end(assignment, None, _WENT_AWAY)
             elif key in recovering:
                 with self._lock:
                     self._recovering.pop(key, None)
