@@ -232,9 +232,11 @@ class Ledger:
         )
 
     def _set_wish(self, key: Attempt, wish: Wish, n: int) -> None:
+        # Of several kills the first may have been obeyed already: it dates the signal.
         self._sql.execute(
-            "UPDATE attempts SET wish = ?, wish_n = ?, wish_at = ? WHERE task = ? AND attempt = ?",
-            (wish.value, n, self._clock(), *key),
+            "UPDATE attempts SET wish_at = CASE WHEN wish = 'kill' THEN wish_at ELSE ? END,"
+            " wish = ?, wish_n = ? WHERE task = ? AND attempt = ?",
+            (self._clock(), wish.value, n, *key),
         )
 
     def _set_report(self, report: Report) -> None:

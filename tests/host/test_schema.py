@@ -186,9 +186,9 @@ class Recorder:
         return self.connection.execute(sql, values)
 
     def executemany(self, sql: str, rows: Iterable[Iterable[Any]]) -> sqlite3.Cursor:
-        rows = [tuple(row) for row in rows]
-        self.asked += [(sql, row) for row in rows[:1]]
-        return self.connection.executemany(sql, rows)
+        listed = [tuple(row) for row in rows]
+        self.asked += [(sql, row) for row in listed[:1]]
+        return self.connection.executemany(sql, listed)
 
 
 def scans(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> set[str]:

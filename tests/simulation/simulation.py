@@ -225,12 +225,11 @@ class Simulation(Weather):
                 f"{node.name} has {problem or 'no problem'}",
                 lambda n=node, p=problem: setattr(n, "problem", p),
             )
-            cut = self.network.cut
-            weight = 0.5 if node.name in cut else 0.05 * bad
+            weight = 0.5 if node.name in self.network.cut else 0.05 * bad
             yield (
                 weight,
                 f"{node.name}'s cable",
-                lambda n=node: cut.symmetric_difference_update({n.name}),
+                lambda n=node: self.network.cut.symmetric_difference_update({n.name}),
             )
         for name in ("host", *NAMES):
             weight = 1.0 if name in self.full else 0.04 * bad

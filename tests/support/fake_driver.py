@@ -187,10 +187,10 @@ class FakeDriver:
 
     def recover(self, assignments: list[Assignment]) -> dict[Attempt, Unit]:
         known = {assignment.key for assignment in assignments}
-        for keeper in self.machine.alive():
+        for alive in self.machine.alive():
             # One that was born this very moment does not carry our mark yet, and is not found.
-            if keeper.key not in known and (keeper.claimed or keeper.stopped):
-                self.machine.kill(keeper)
+            if alive.key not in known and (alive.claimed or alive.stopped):
+                self.machine.kill(alive)
         units = {}
         for assignment in assignments:
             started = assignment.started()
