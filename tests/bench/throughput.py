@@ -147,7 +147,7 @@ def main() -> None:
         cluster = Cluster(Path(home), cores)
         try:
             print(f"{'':<52} {'HakuRiver':>12}  {'the other':>12}")
-            bare = {"command": "/bin/true"}
+            bare: dict[str, object] = {"command": "/bin/true"}
             for reserved in (0, 1):
                 body = {**bare, "required_cores": reserved}
                 beside(

@@ -154,7 +154,7 @@ def test_the_tasks_of_an_old_database_can_be_placed(old: Path) -> None:
         placements = place(waiting, registry.places(reserved))
         assert {(each.task, each.node) for each in placements} == {(1, "node1"), (2, "node1")}
     for each in placements:
-        store.write(lambda tx, each=each: tx.assign(each.task, each.node, (4, tx.next_order(each.node)), 1.0))  # type: ignore[misc]  # fmt: skip
+        store.write(lambda tx, each=each: tx.assign(each.task, each.node, (4, tx.next_order(each.node)), 1.0))  # fmt: skip
     with store.read() as tx:
         assert [order.order.task for order in tx.open_orders("node1")][-2:] == [1, 2]
     store.close()

@@ -118,7 +118,7 @@ def test_many_threads_get_each_their_own_answer(store: Store) -> None:
     def one(number: int) -> None:
         answers[number] = store.write(add(number))
 
-    in_threads([lambda number=number: one(number) for number in range(1, 101)])  # type: ignore[misc]
+    in_threads([lambda number=number: one(number) for number in range(1, 101)])
     assert answers == {number: number for number in range(1, 101)}
     assert sorted(ids(store)) == list(range(1, 101))
     with store.read() as tx:
