@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
         host.start()
         if options.child:
             daemon.tell_parent(host.url)
-        daemon.wait(stop)
+        stop.wait()
     finally:
         host.stop()
     return 0

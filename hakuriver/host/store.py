@@ -52,8 +52,7 @@ class Store:
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = self._connect()
-            migrate(self._writer, str(path))
+            self._writer = self._connect(lambda connection: migrate(connection, str(path)))
             for _ in range(_READERS):
                 self._readers.put(self._connect())
         except (OSError, sqlite3.Error) as error:
@@ -63,7 +62,9 @@ class Store:
         row = self._writer.execute("SELECT MAX(revision) FROM tasks").fetchone()
         self._revision = int(row[0] or 0)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(
+        self, prepare: Callable[[sqlite3.Connection], None] = lambda connection: None
+    ) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path,
             isolation_level=None,
@@ -72,9 +73,14 @@ class Store:
             cached_statements=256,
         )
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def write(self, work: Callable[[Tx], T]) -> T:

@@ -72,12 +72,7 @@ class Ledger:
         self._clock = clock
         self._acknowledged: list[Attempt] = []
         try:
-            self._sql = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, timeout=30
-            )
-            self._sql.execute("PRAGMA journal_mode = WAL")
-            self._sql.execute("PRAGMA synchronous = FULL")
-            self._migrate()
+            self._sql = self._connect()
         except sqlite3.Error as error:
             raise UsageError(f"cannot open the ledger {self._path}: {error}") from None
         self.instance = self._meta("instance") or uuid.uuid4().hex
@@ -89,12 +84,25 @@ class Ledger:
         self.orders_seen: Seq = self._meta_seq("orders_seen")
         self.closed_below: Seq = self._meta_seq("closed_below")
 
-    def _migrate(self) -> None:
-        (version,) = self._sql.execute("PRAGMA user_version").fetchone()
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=30
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > len(_SCHEMA):
             raise UsageError(f"{self._path} was written by a newer HakuRiver")
         for number in range(version, len(_SCHEMA)):
-            self._sql.executescript(
+            connection.executescript(
                 f"BEGIN IMMEDIATE; {_SCHEMA[number]} PRAGMA user_version = {number + 1}; COMMIT;"
             )
 

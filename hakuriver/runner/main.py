@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
         runner.start()
         if options.child:
             daemon.tell_parent(runner.url)
-        daemon.wait(stop)
+        stop.wait()
     finally:
         runner.stop()
     return 0

@@ -102,15 +102,17 @@ def read_started(folder: Path) -> Started | None:
     """
     path = folder / STARTED
     try:
-        at = path.lstat().st_mtime
+        facts = path.lstat()
     except FileNotFoundError:
         return None
     found = _read(path)
     if found is None:
-        return Started(None, False, at)
+        return Started(None, False, facts.st_mtime)
     text, at = found
-    match = _PID.fullmatch(text)
-    return Started(int(match[1]) if match else None, text == BY_RUNNER, at)
+    if match := _PID.fullmatch(text):
+        return Started(int(match[1]), False, at)
+    # A runner that was killed before it had written its name is known by the mode.
+    return Started(None, text == BY_RUNNER or not facts.st_mode & 0o222, at)
 
 
 def claim(folder: Path) -> bool:
@@ -120,7 +122,8 @@ def claim(folder: Path) -> bool:
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(folder / STARTED, flags, 0o644)
+        # Nobody else makes a file without any right to write.
+        descriptor = os.open(folder / STARTED, flags, 0o444)
     except FileExistsError:
         return False
     try:

@@ -90,7 +90,9 @@ def test_children_left_behind_are_gone_before_the_end_is_told(bench: Bench, leav
 
 
 def test_a_fork_bomb_of_short_lives_is_killed(bench: Bench) -> None:
-    run = bench.sh("trap '' TERM; f() { sh -c 'sleep 0.2' & }; echo ready; while :; do f; done")
+    run = bench.sh(
+        "trap '' TERM; f() { sh -c 'sleep 0.2' & }; echo ready; while :; do f; sleep 0.01; done"
+    )
     run.wait_out(b"ready")
     run.kill()
     run.kill(hard=True)

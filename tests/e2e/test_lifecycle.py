@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 
 from tests.e2e.conftest import Up
 from tests.e2e.witness import (
@@ -198,6 +199,11 @@ def test_wait_returns_the_tasks_own_code(standing: Cluster) -> None:
         assert cluster.client("wait", task["task_id"], check=False).returncode == code
 
 
+def asleep(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return stat[stat.rindex(")") + 2] == "S"
+
+
 def test_ctrl_c_of_a_wait_leaves_the_task_running_and_says_how_to_return(
     standing: Cluster,
 ) -> None:
@@ -205,6 +211,8 @@ def test_ctrl_c_of_a_wait_leaves_the_task_running_and_says_how_to_return(
     waiting = cluster.popen_client("--wait", "--", "sh", "-c", until_file("go"))
     assert waiting.stdout is not None
     task_id = waiting.stdout.readline().decode().split()[1]
+    # Python looks for signals between its own steps, not in the moment before it begins to sleep.
+    wait_until(lambda: asleep(waiting.pid), message="it waits for the host")
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=15)
     assert waiting.returncode == 130

@@ -59,9 +59,9 @@ def fast_disk() -> Iterator[Path]:
 @pytest.mark.parametrize("batch", [seeds()[i : i + BATCH] for i in range(0, len(seeds()), BATCH)],
                          ids=lambda batch: f"seeds {batch[0]} to {batch[-1]}")  # fmt: skip
 def test_no_task_is_lost_and_none_runs_twice(
-    batch: list[int], fast_disk: Path, complaints: list[str]
+    batch: list[int], fast_disk: Path, complaints: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger("hakuriver").setLevel(logging.ERROR)
+    caplog.set_level(logging.ERROR, "hakuriver")
     for seed in batch:
         simulation = Simulation(fast_disk / str(seed), seed)
         try:
