@@ -41,9 +41,9 @@ signal.pause()
 """
 
 
-def python(script: str, **options: int) -> subprocess.Popen[str]:
+def python(script: str, *, stdin: int | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, **options
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stdin=stdin, text=True
     )
 
 
