@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Up
 from tests.e2e.test_engine import containers
 from tests.e2e.witness import all_final, assert_ran_once, signal_file, until_file, witness
+from tests.support.cluster import Cluster
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.docker
@@ -55,14 +60,40 @@ def test_a_killed_events_program_is_replaced(up: Up, docker_image: str) -> None:
     cluster = up()
     task_id = cluster.submit(*witness(f"{until_file('go')}; exit 3"), container_name=docker_image)
     cluster.wait_status(task_id, "running")
-    runner = cluster.runners["node1"].pid
-    children = subprocess.run(
-        ["pgrep", "-P", str(runner), "docker"], capture_output=True, text=True
-    )
-    for pid in children.stdout.split():
-        subprocess.run(["kill", "-9", pid], check=True)
+    (listener,) = listeners(cluster)
+    os.kill(listener, signal.SIGKILL)
+    wait_until(lambda: listeners(cluster) not in ([], [listener]), message="there is a new one")
     signal_file(cluster, "go")
     assert_ran_once(cluster, all_final(cluster, [task_id]), code=3)
+
+
+def listeners(cluster: Cluster) -> list[int]:
+    """`docker events` programs of this cluster."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes()
+            if line.startswith(b"docker\0events\0") and cluster.cluster_id().encode() in line:
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_a_runner_that_is_killed_leaves_no_program_of_ours_behind(
+    up: Up, docker_image: str
+) -> None:
+    cluster = up()
+    runner = cluster.runners["node1"]
+    task_id = cluster.submit(*witness(until_file("go")), container_name=docker_image)
+    cluster.wait_status(task_id, "running")
+    wait_until(lambda: listeners(cluster), message="it listens to the engine")
+    runner.kill9()
+    wait_until(lambda: not listeners(cluster), message="nobody listens any more")
+    runner.start()
+    signal_file(cluster, "go")
+    assert_ran_once(cluster, all_final(cluster, [task_id]))
+    wait_until(lambda: listeners(cluster))
+    runner.stop()
+    assert not listeners(cluster)
 
 
 def test_strangers_with_our_labels_are_removed(up: Up, docker_image: str) -> None:

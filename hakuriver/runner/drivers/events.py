@@ -21,6 +21,9 @@ from hakuriver.system.docker import Docker, NoEngine
 
 log = logging.getLogger(__name__)
 
+# `docker events` would notice the end of a runner that is killed only with the next event, and
+# there may be none for days. Its guard notices at once: the other end of its stdin is gone.
+_AS_LONG_AS_WE_LIVE = 'exec 3<&0; "$@" </dev/null & exec >&-; read -r _ <&3; kill $!'
 _SWEEP_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 _SETTLE_SECONDS = 1.0
@@ -43,6 +46,12 @@ class Look(Protocol):
 
         gap: events may have been missed. Raises NoEngine.
         """
+
+
+def let_go(process: subprocess.Popen[bytes]) -> None:
+    """End what _AS_LONG_AS_WE_LIVE guards."""
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 class EngineEvents:
@@ -87,7 +96,7 @@ class EngineEvents:
         self._relist.set()
         with self._lock:
             if self._process is not None:
-                self._process.terminate()
+                let_go(self._process)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=5)
@@ -128,8 +137,8 @@ class EngineEvents:
             "--filter=event=die", "--filter=event=kill", f"--since={time.time() - 1:.3f}", *filters,
         ]  # fmt: skip
         process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
+            ["/bin/sh", "-c", _AS_LONG_AS_WE_LIVE, "sh", *argv],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=fixed_environment(),
@@ -137,18 +146,17 @@ class EngineEvents:
         )
         with self._lock:
             self._process = process
+        assert process.stdout is not None
         try:
             # What ended before we listened is in no event: look, now that we listen.
             self._relist.set()
-            assert process.stdout is not None
             for line in process.stdout:
                 self._event(line)
         finally:
             with self._lock:
                 self._process = None
-            process.terminate()
+            let_go(process)
             process.wait()
-            assert process.stdout is not None
             process.stdout.close()
 
     def _event(self, line: bytes) -> None:
