@@ -102,6 +102,7 @@ def _fields(task: Row, now: float) -> Iterator[tuple[str, str]]:
     yield "memory", size(task.get("required_memory_bytes"), none="not limited, none reserved")
     yield "container", word(task, "container_name") or "none, directly on the node"
     yield "image", word(task, "image")
+    yield "packed", _moment(task.get("image_version"), now)
     yield "privileged", "yes" if task.get("privileged") else ""
     for mount in task.get("additional_mounts") or ():
         yield "mount", str(mount)

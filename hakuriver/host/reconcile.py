@@ -102,6 +102,7 @@ def _apply(task: Task, report: Report, *, incarnation: int, offset: float, now: 
         driver=report.driver or task.driver,
         unit_name=report.unit_name or task.unit_name,
         image=report.image or task.image,
+        image_version=report.image_version or task.image_version,
         wish=None if report.wish_n >= task.wish_n or status.final else task.wish,
     )
     match fact:
@@ -230,6 +231,7 @@ def _anew(task: Task, message: str, next_attempt: bool) -> Task:
         driver=None,
         unit_name=None,
         image=None,
+        image_version=None,
         peak_memory=None,
         cpu_seconds=None,
     )

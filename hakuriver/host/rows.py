@@ -19,8 +19,8 @@ from hakuriver.model.units import milli
 
 _STATE_COLUMNS = (
     "attempt", "node", "message", "exit_code", "assigned_at", "started_at", "completed_at",
-    "wish_n", "report_n", "incarnation", "driver", "unit_name", "image", "peak_memory",
-    "cpu_seconds",
+    "wish_n", "report_n", "incarnation", "driver", "unit_name", "image", "image_version",
+    "peak_memory", "cpu_seconds",
 )  # fmt: skip
 
 

@@ -87,6 +87,9 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX submissions_by_time ON submissions (submitted_at);
     """,
+    """
+    ALTER TABLE tasks ADD COLUMN image_version INTEGER;
+    """,
 )
 
 

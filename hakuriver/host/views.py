@@ -37,6 +37,7 @@ def task_view(task: Task, shared_dir: Path) -> dict[str, Any]:
         "target_numa_node_id": numa,
         "container_name": spec.container,
         "image": task.image,
+        "image_version": iso(task.image_version),
         "privileged": spec.privileged,
         "additional_mounts": list(spec.mounts),
         "stdout_path": str(shared_dir / task.output_name("stdout")),

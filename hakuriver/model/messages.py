@@ -171,6 +171,7 @@ class Report:
     driver: str | None = None
     unit_name: str | None = None
     image: str | None = None
+    image_version: int | None = None
     note: str = ""
     wish_n: int = 0
 
@@ -197,6 +198,7 @@ class Report:
                 driver=fields.maybe_text("driver"),
                 unit_name=fields.maybe_text("unit_name"),
                 image=fields.maybe_text("image"),
+                image_version=fields.maybe_whole("image_version"),
                 note=fields.text("note", ""),
                 wish_n=fields.whole("wish_n", 0),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from hakuriver.model.errors import Refused
@@ -45,6 +46,32 @@ def node_from_json(document: object) -> NodeInfo:
             environments=read_environments(fields),
             problems=fields.texts("problems"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """POST /v1/sync of the runner: how far the newest version of an environment is on its way there.
+
+    problem: why it is not on its way any more.
+    """
+
+    environment: str
+    here: bool
+    percent: int
+    problem: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return plain_document(self)
+
+    @staticmethod
+    def from_json(document: object) -> SyncState:
+        with Fields(document) as fields:
+            return SyncState(
+                environment=fields.text("environment"),
+                here=fields.flag("here"),
+                percent=fields.whole("percent"),
+                problem=fields.text("problem", ""),
+            )
 
 
 def _read_capacity(document: Any) -> Capacity:

@@ -234,7 +234,8 @@ class Task:
 
     attempt counts from 1; a number is never used twice. wish_n orders the wishes, the last one
     wins; wish is None once confirmed. report_n is the number of the newest report applied to
-    this attempt. incarnation is the runner's that reported last.
+    this attempt. incarnation is the runner's that reported last. image_version is the UNIXTIME of
+    the tarball that the image came from.
     """
 
     id: int
@@ -256,6 +257,7 @@ class Task:
     driver: str | None = None
     unit_name: str | None = None
     image: str | None = None
+    image_version: int | None = None
     peak_memory: int | None = None
     cpu_seconds: float | None = None
     revision: int = 0

@@ -51,6 +51,7 @@ class Job:
     driver: str = ""
     unit_name: str | None = None
     image: str | None = None
+    image_version: int | None = None
     note: str = ""
     assignment: Assignment | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -92,6 +93,7 @@ class Job:
             driver=self.driver or None,
             unit_name=self.unit_name,
             image=self.image,
+            image_version=self.image_version,
             note=self.note,
             wish_n=self.wish_done,
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import pwd
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from hakuriver.runner.engine import EngineState
 from hakuriver.runner.fingerprint import boot_identity, numa_nodes, total_cores, total_memory
 from hakuriver.runner.heartbeat import Heart
 from hakuriver.runner.host_api import HostApi
+from hakuriver.runner.images import Images
 from hakuriver.runner.jobs import Jobs
 from hakuriver.runner.ledger import Ledger
 from hakuriver.runner.pool import Pool, Timers
@@ -38,16 +40,18 @@ from hakuriver.runner.work import Hands, Place, Worker
 from hakuriver.system import daemon, logs
 from hakuriver.system.auth import check_bind
 from hakuriver.system.config import Config, load_config, url
-from hakuriver.system.docker import Docker
+from hakuriver.system.docker import Docker, NoEngine
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
 from hakuriver.system.router import Router
+from hakuriver.system.tarballs import Tarballs
 from hakuriver.system.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
 _TASKS_PER_CORE = 4
 _ENGINE_SECONDS = 5.0
+_IMAGES_SECONDS = 60.0
 
 
 def main(argv: list[str]) -> int:
@@ -121,7 +125,11 @@ class Runner:
         self._server = HttpServer(
             (bind, config.whole("network.runner_port")),
             Router(ROUTES),
-            Desk(self._name, lambda: self._agent),
+            Desk(
+                self._name,
+                lambda: self._agent,
+                lambda: self._parts.images if self._parts else None,
+            ),
             token=config.token,
             name="runner",
         )
@@ -166,7 +174,7 @@ class Runner:
             user=self._user,
             ledger=self._ledger,
             docker=self._docker,
-            engine=self._engine,
+            on_loaded=lambda: self._engine_ticker.wake(),
             problem=lambda: shared_dir_problem(self._shared_dir, cluster),
         )
         self._agent = self._parts.agent
@@ -195,9 +203,13 @@ class Runner:
             capacity=self._capacity,
             driver="process" if self._config.switch("runner.allow_null_container") else "",
             engine=self._engine.engine,
-            environments=self._engine.environments,
+            environments=self._environments(),
             problems=self._problems(),
         )
+
+    def _environments(self) -> Mapping[str, str]:
+        here = self._engine.environments
+        return self._parts.images.published(here) if self._parts else here
 
     def _problems(self) -> tuple[str, ...]:
         cluster = self._ledger.cluster
@@ -216,7 +228,7 @@ class Runner:
             held=tuple(held),
             vitals=self._meter.read(),
             engine=self._engine.engine,
-            environments=self._engine.environments,
+            environments=self._environments(),
             problems=self._problems(),
         )
 
@@ -240,9 +252,10 @@ class _Parts:
         user: pwd.struct_passwd | None,
         ledger: Ledger,
         docker: Docker,
-        engine: EngineState,
+        on_loaded: Callable[[], None],
         problem: Callable[[], str],
     ) -> None:
+        self._on_loaded = on_loaded
         grace = config.number("runner.kill_grace")
         shared_dir = config.path("paths.shared_dir")
         self._docker_starts = Pool("docker-start", config.whole("runner.max_starting") or 1)
@@ -289,8 +302,15 @@ class _Parts:
                 sudo=config.switch("runner.use_sudo"),
             ),
             self._worker.ended,
-            images=lambda: engine.environments,
         )
+        self.images = self._worker.images = Images(
+            docker=docker,
+            tarballs=Tarballs(shared_dir / config.text("docker.container_dir")),
+            state=state,
+            node=name,
+            on_loaded=self._image_loaded,
+        )
+        self._images_ticker = Ticker("images", _IMAGES_SECONDS, self._remove_superseded)
         drivers: dict[str, Driver] = {"docker": self._docker}
         if config.switch("runner.allow_null_container"):
             drivers["node"] = self._process
@@ -301,8 +321,18 @@ class _Parts:
         self._recovery.recover()
         self._docker.begin()
         self._reporter.start(self.agent)
+        self._images_ticker.start()
+
+    def _image_loaded(self) -> None:
+        self._on_loaded()
+        self._images_ticker.wake()
+
+    def _remove_superseded(self) -> None:
+        with contextlib.suppress(NoEngine):
+            self.images.remove_superseded()
 
     def stop(self) -> None:
+        self._images_ticker.stop()
         self._docker.stop()
         for pool in (self._docker_starts, self._verbs):
             pool.stop()

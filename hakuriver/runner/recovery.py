@@ -117,7 +117,7 @@ class Recovery:
         for job in jobs:
             if job.key in units and job.assignment is not None:
                 unit, paused = units[job.key], driver.paused(job.assignment)
-                job.unit_name, job.image = unit.name, unit.image
+                job.unit_name = unit.name
                 self._goes_on(job, paused=paused)
 
     def _goes_on(self, job: Job, *, paused: bool) -> None:

@@ -6,18 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hakuriver import PROTOCOL, __version__
-from hakuriver.model.errors import Unavailable
+from hakuriver.model.errors import Conflict, Unavailable
+from hakuriver.model.fields import Fields
 from hakuriver.model.messages import Orders
+from hakuriver.model.target import check_environment_name
 from hakuriver.runner.agent import Agent
+from hakuriver.runner.drivers import CannotStart
+from hakuriver.runner.images import Images
 from hakuriver.system.router import Request, Response, Route
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """agent() is None until the runner has registered for the first time."""
+    """agent() and images() are None until the runner has registered for the first time."""
 
     node: str
     agent: Callable[[], Agent | None]
+    images: Callable[[], Images | None]
 
 
 def about(request: Request, desk: Desk) -> Response:
@@ -39,7 +44,21 @@ def orders(request: Request, desk: Desk) -> Response:
     return Response.json(agent.accept(message).to_json())
 
 
+def sync(request: Request, desk: Desk) -> Response:
+    with Fields(request.json()) as fields:
+        environment = check_environment_name(fields.text("environment"))
+        begin = fields.flag("begin")
+    images = desk.images()
+    if images is None:
+        raise Unavailable(f"runner {desk.node} is not registered yet")
+    try:
+        return Response.json(images.sync(environment, begin=begin).to_json())
+    except CannotStart as error:
+        raise Conflict(str(error)) from None
+
+
 ROUTES: tuple[Route[Desk], ...] = (
     Route("GET", "/", about),
     Route("POST", "/v1/orders", orders),
+    Route("POST", "/v1/sync", sync),
 )

@@ -7,17 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hakuriver.model.errors import Unavailable
+from hakuriver.model.errors import HakuRiverError, Unavailable
 from hakuriver.model.messages import Attempt, Report, RunOrder
+from hakuriver.model.tarball import Version
 from hakuriver.model.task import Ended, RefusedByNode, Result, Wish, output_name
 from hakuriver.runner.drivers import (
     Assignment,
     CannotStart,
     Driver,
     Ending,
+    ImageGone,
     KilledBeforeStart,
     Unit,
 )
+from hakuriver.runner.images import Images
 from hakuriver.runner.job import Job, Phase
 from hakuriver.runner.jobs import Jobs
 from hakuriver.runner.record import claim, file_clock
@@ -67,6 +70,7 @@ class Worker:
         clock: Callable[[], float] = file_clock,
     ) -> None:
         self.drivers: Mapping[str, Driver] = {}
+        self.images: Images | None = None
         self.place = place
         self.clock = clock
         self._jobs = jobs
@@ -87,6 +91,8 @@ class Worker:
         if job is None:
             return
         with job.lock:
+            if job.phase is Phase.QUEUED and not self._has_image(job):
+                return
             with self._jobs.lock:
                 if job.phase is not Phase.QUEUED:
                     return
@@ -96,7 +102,7 @@ class Worker:
             if unit is None:
                 return
             with self._jobs.lock:
-                job.unit_name, job.image = unit.name, unit.image
+                job.unit_name, job.note = unit.name, ""
                 if not job.ended:
                     job.phase = Phase.RUNNING
                     job.started_at = self.clock()
@@ -125,6 +131,8 @@ class Worker:
             return driver.start(assignment)
         except KilledBeforeStart:
             self._finish_unstarted(job, _KILLED_BEFORE_START)
+        except ImageGone as error:
+            self._look_again(job, error)
         except CannotStart as error:
             self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
         except Exception:
@@ -135,6 +143,63 @@ class Worker:
                 reason = "internal error while it was started; see the runner's log"
                 self._finish_unstarted(job, RefusedByNode(reason, for_good=True))
         return None
+
+    # Images
+
+    def _has_image(self, job: Job) -> bool:
+        """Choose the image of a container. False if it is being loaded, or the task cannot run:
+        then whoever is told of it goes on."""
+        if self.images is None or job.order is None or job.order.container is None:
+            return True
+        if job.wish is Wish.KILL or self._unfit():
+            return True  # It will not be started, and says so itself.
+        try:
+            choice = self.images.choose(job.order.container)
+        except (CannotStart, HakuRiverError) as error:
+            self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
+            return False
+        if not isinstance(choice, Version):
+            job.image, job.image_version = choice.image_id, choice.version
+            return True
+        self.images.load(
+            choice,
+            lambda note: self._waits(job.key, note),
+            lambda problem: self._loaded(job.key, problem),
+        )
+        return False
+
+    def _waits(self, key: Attempt, note: str) -> None:
+        """Tell what a queued task waits for."""
+        job = self._jobs.get(key)
+        if job is None:
+            return
+        with self._jobs.lock:
+            if job.phase is not Phase.QUEUED or job.note == note:
+                return
+            job.note = note
+            self._jobs.changed(job)
+        self._jobs.on_report(False)
+
+    def _loaded(self, key: Attempt, problem: str) -> None:
+        job = self._jobs.get(key)
+        if job is None:
+            return
+        if not problem:
+            self.enqueue(job)
+            return
+        with job.lock:
+            if job.phase is Phase.QUEUED:
+                self._finish_unstarted(job, RefusedByNode(problem, for_good=True))
+
+    def _look_again(self, job: Job, error: ImageGone) -> None:
+        """Somebody removed the image between the choice and the start; once is bad luck."""
+        if self.images is None or not job.image:
+            self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
+            return
+        self.images.forget(job.image)
+        with self._jobs.lock:
+            job.phase, job.image, job.image_version = Phase.QUEUED, None, None
+        self.enqueue(job)
 
     def _claimed(self, assignment: Assignment) -> bool:
         try:
@@ -151,6 +216,7 @@ class Worker:
             stdout=self.place.shared_dir / output_name(task, attempt, "stdout"),
             stderr=self.place.shared_dir / output_name(task, attempt, "stderr"),
             killed=lambda: job.wish is Wish.KILL,
+            image=job.image or "",
         )
 
     # Wishes

@@ -104,6 +104,11 @@ class Docker:
         done = self.run("container", "inspect", *names)
         return [_container(each) for each in json.loads(done.text or "[]")]
 
+    def image_id(self, name: str) -> str | None:
+        """The id of an image, by name or id; None if it is not here. Raises NoEngine."""
+        done = self.run("image", "inspect", "--format={{.Id}}", name)
+        return done.text if done.code == 0 else None
+
     def environments(self) -> dict[str, str]:
         """Name and image id of each image hakuriver/NAME:base."""
         done = self.run(

@@ -16,8 +16,8 @@ class Assignment:
     """One attempt as a driver gets it.
 
     record is the folder of its record, stdout and stderr its log files; both are made by prepare()
-    before the start. killed() says whether it was killed meanwhile: asked before the point of
-    no return.
+    before the start. image is the id of a container's image, "" for whatever has its name now.
+    killed() says whether it was killed meanwhile: asked before the point of no return.
     """
 
     order: RunOrder
@@ -25,6 +25,7 @@ class Assignment:
     stdout: Path
     stderr: Path
     killed: Callable[[], bool] = lambda: False
+    image: str = ""
 
     @property
     def key(self) -> Attempt:
@@ -39,10 +40,9 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a task runs as: a container's or unit's name, and the image's id if there is one."""
+    """What a task runs as: a container's or unit's name, or a process."""
 
     name: str
-    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,10 @@ class Ending:
 
 class CannotStart(Exception):
     """This attempt never ran, and no other one would: the text says why."""
+
+
+class ImageGone(CannotStart):
+    """The image that was chosen is not on this node any more."""
 
 
 class KilledBeforeStart(Exception):

@@ -10,14 +10,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
 
 from hakuriver.model.messages import Attempt, RunOrder
 from hakuriver.model.submission import parse_mount
+from hakuriver.model.tarball import image_of
 from hakuriver.runner.drivers import (
     Assignment,
     CannotStart,
     Ending,
+    ImageGone,
     KilledBeforeStart,
     OnEnd,
     Unit,
@@ -27,7 +28,6 @@ from hakuriver.runner.drivers.docker_argv import (
     create_argv,
     env_file,
     env_file_text,
-    image_of,
     key_of,
     labels_of,
     own_labels,
@@ -56,16 +56,12 @@ _VERB_SECONDS = 120.0
 class DockerDriver:
     name = "docker"
 
-    """images() tells the id of the image of each environment that is here."""
-
     def __init__(
         self,
         docker: Docker,
         settings: DockerSettings,
         on_end: OnEnd,
-        images: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self._images = images
         self._docker = docker
         self._settings = settings
         self._on_end = on_end
@@ -107,7 +103,7 @@ class DockerDriver:
         except NoEngine as error:
             # It may have been started all the same; the listing after the gap tells.
             return self._unsure(assignment, error)
-        return Unit(name, self._images().get(assignment.order.container or ""))
+        return Unit(name)
 
     def _check_policy(self, order: RunOrder) -> None:
         settings = self._settings
@@ -134,7 +130,7 @@ class DockerDriver:
             if done.code == 0:
                 return done.text.splitlines()[-1], name
             if "is already in use by container" not in done.error:
-                raise CannotStart(self._cannot_create(assignment.order, done.error))
+                raise self._cannot_create(assignment, done.error)
             for found in self._docker.inspect(name):
                 if all(found.labels.get(key) == value for key, value in labels.items()):
                     return found.id, name
@@ -158,14 +154,11 @@ class DockerDriver:
         finally:
             path.unlink(missing_ok=True)
 
-    def _cannot_create(self, order: RunOrder, error: str) -> str:
-        image = image_of(order.container or "")
-        if "No such image" in error or "no such image" in error:
-            return (
-                f"environment '{order.container}' is not on {self._settings.node}: there is no image"
-                f" {image}. Make it there with docker tag, docker load or docker import under that name"
-            )
-        return f"docker create: {_plain_engine(error)}"
+    def _cannot_create(self, assignment: Assignment, error: str) -> CannotStart:
+        if "no such image" in error.lower():
+            name = assignment.order.container
+            return ImageGone(f"the image of environment '{name}' is not on {self._settings.node}")
+        return CannotStart(f"docker create: {_plain_engine(error)}")
 
     def _start(self, container: str) -> None:
         done = self._docker.run("start", container, timeout=_VERB_SECONDS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from hakuriver.model.messages import Attempt
 from hakuriver.model.node import NumaNode
 from hakuriver.model.submission import parse_mount
+from hakuriver.model.tarball import ROLE_LABEL, image_of
 from hakuriver.model.units import format_number
 from hakuriver.runner.drivers import Assignment, CannotStart
 from hakuriver.runner.record import keeper_argv
@@ -29,10 +30,6 @@ class DockerSettings:
     allow_privileged: bool = True
     allowed_mounts: tuple[str, ...] = ("/",)
     sudo: bool = False
-
-
-def image_of(environment: str) -> str:
-    return f"hakuriver/{environment}:base"
 
 
 def labels_of(settings: DockerSettings, assignment: Assignment) -> dict[str, str]:
@@ -83,6 +80,7 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
         "create",
         f"--name={name}",
         *(f"--label={key}={value}" for key, value in labels.items()),
+        f"--label={ROLE_LABEL}=task",
         "--pull=never",
         "--init",
         "--log-driver=none",
@@ -99,7 +97,7 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
         *(f"--env={key}={value}" for key, value in ours.items()),
         *_carried(settings, assignment),
         "--entrypoint=/bin/sh",
-        image_of(order.container),
+        assignment.image or image_of(order.container),
         "-c",
         *keeper_argv(
             record=_RECORD,
