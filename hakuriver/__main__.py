@@ -27,6 +27,9 @@ COMMANDS: dict[str, Command] = {
     "host": Command("hakuriver.host.main", "serve a cluster: accept tasks and give them to nodes"),
     "runner": Command("hakuriver.runner.main", "make this machine a node of a cluster"),
     "client": Command("hakuriver.client.main", "submit, list, watch and kill tasks; show nodes"),
+    "docker": Command(
+        "hakuriver.client.environments", "prepare, pack and synchronise environments"
+    ),
     "init": Command("hakuriver.client.init", "write a configuration file"),
 }
 

@@ -129,6 +129,43 @@ class HostApi:
     def undrain(self, node: str) -> Row:
         return self._row("POST", f"/nodes/{_part(node)}/undrain")
 
+    # Environments
+
+    def environment_containers(self) -> list[Row]:
+        return _rows(self._ask("GET", "/docker/host/containers").json())
+
+    def create_container(self, image: str, name: str, user: str) -> Row:
+        """Starts a job, as create_tar() and sync_environment() do: the answer has its job_id."""
+        body = {"image_name": image, "container_name": name, "user": user, "wait": False}
+        return self._row("POST", "/docker/host/create", body=body)
+
+    def create_tar(self, name: str, user: str) -> Row:
+        body = {"user": user, "wait": False}
+        return self._row("POST", f"/docker/create_tar/{_part(name)}", body=body)
+
+    def sync_environment(self, name: str, nodes: Sequence[str], user: str) -> Row:
+        body = {"nodes": list(nodes), "user": user, "wait": False}
+        return self._row("POST", f"/docker/sync/{_part(name)}", body=body)
+
+    def container_verb(self, verb: str, name: str) -> Row:
+        """verb is start, stop or delete."""
+        path = f"/docker/host/{verb}/{_part(name)}"
+        return self._row("POST", path, timeout=_patience(60))
+
+    def tarballs(self) -> Row:
+        """{"environments": …, "problems": […]}"""
+        return self._row("GET", "/docker/list?problems=1")
+
+    def delete_tar(self, name: str, version: int | None) -> Row:
+        return self._row("POST", f"/docker/delete_tar/{_part(name)}", body={"version": version})
+
+    def jobs(self) -> list[Row]:
+        return _rows(self._ask("GET", "/jobs").json())
+
+    def job(self, job_id: str, *, wait: float | None = None, since: int | None = None) -> Row:
+        path = f"/jobs/{_part(job_id)}{_query(wait=wait, since=since)}"
+        return self._row("GET", path, timeout=_patience(wait))
+
     def _row(
         self,
         method: str,

@@ -32,7 +32,7 @@ HEALTH_TITLES = ("NODE", "STATUS", "CPU", "MEM", "MEM USED", "CORES", "HEARTBEAT
 class Table:
     """Rows in columns. A column never gets narrower from one page of rows to the next.
 
-    paint colours the padded cell of the column "STATUS". width 0: nothing is cut; otherwise the
+    paint colours the padded cell of the column "STATUS", if there is one. width 0: nothing is cut; otherwise the
     last column is.
     """
 
@@ -62,8 +62,9 @@ class Table:
         ]
         if self._width:
             last = clip(last, max(self._width - sum(map(columns, padded)) - 2 * len(padded), 8))
-        place = self._titles.index("STATUS")
-        padded[place] = paint(padded[place])
+        if "STATUS" in self._titles:
+            place = self._titles.index("STATUS")
+            padded[place] = paint(padded[place])
         return "  ".join([*padded, last]).rstrip()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from hakuriver.host.changes import log_changes
 from hakuriver.host.identity import Ids
-from hakuriver.host.placement import Place, Waiting, explain, place
+from hakuriver.host.placement import NO_SUPPLY, Place, Supply, Waiting, explain, place
 from hakuriver.host.reconcile import cancelled, forgotten, requeued
 from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.rows import Filter, Tx
@@ -45,7 +45,8 @@ class Defaults:
 class Cluster:
     """The verbs of users, and placing.
 
-    published says whether an environment has a tarball; on_orders gets the name of a node that
+    supply tells which environments any node can get, and why_missing why the default one is not
+    among them, if that is known; on_orders gets the name of a node that
     something has to be sent to; on_room is called when a waiting task may find room.
     """
 
@@ -57,7 +58,8 @@ class Cluster:
         unsent: Unsent,
         ids: Ids,
         defaults: Defaults,
-        published: Callable[[str], bool] = lambda environment: False,
+        supply: Callable[[], Supply] = lambda: NO_SUPPLY,
+        why_missing: Callable[[], str] = lambda: "",
         on_orders: Callable[[str], None] = lambda node: None,
         on_room: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
@@ -67,7 +69,8 @@ class Cluster:
         self._unsent = unsent
         self._ids = ids
         self._defaults = defaults
-        self._published = published
+        self._supply = supply
+        self._why_missing = why_missing
         self._on_orders = on_orders
         self._on_room = on_room
         self._clock = clock
@@ -132,13 +135,16 @@ class Cluster:
         if submission.container is not None:
             return None if submission.container == NO_CONTAINER else submission.container
         default = self._defaults.container
-        if default is None or self._published(default):
+        supply = self._supply()
+        if default is None or default in supply.published or default in supply.making:
             return default
         if any(default in node.info.environments for node in self.registry.all()):
             return default
+        why = self._why_missing()
         raise Refused(
             f"the default environment '{default}' does not exist yet: no tarball in the shared"
-            f" directory, no image hakuriver/{default}:base on any node",
+            f" directory, no image hakuriver/{default}:base on any node"
+            f"{f'. Making it failed: {why}' if why else ''}",
             "Name another one with --container ENV, or run without a container: --container NULL."
             " The default is docker.default_container_name in the host's config.",
         )
@@ -258,9 +264,11 @@ class Cluster:
         """Pending tasks with the reason why they wait."""
         if not any(task.status is Status.PENDING for task in tasks):
             return tasks
-        places = self.registry.places(tx.reserved())
+        places, supply = self.registry.places(tx.reserved()), self._supply()
         return [
-            replace(task, message=_why(task, places)) if task.status is Status.PENDING else task
+            replace(task, message=_why(task, places, supply))
+            if task.status is Status.PENDING
+            else task
             for task in tasks
         ]
 
@@ -269,10 +277,12 @@ class Cluster:
     def place(self) -> None:
         """Give waiting tasks to nodes with room. The assignment is the reservation."""
 
+        supply = self._supply()
+
         def work(tx: Tx) -> list[tuple[int, str]]:
             places = self.registry.places(tx.reserved())
             waiting = tx.waiting(node.name for node in places if not node.unfit)
-            placements = place(waiting, places)
+            placements = place(waiting, places, supply)
             now = self._clock()
             for placement in placements:
                 seq = (self.epoch, tx.next_order(placement.node))
@@ -316,11 +326,11 @@ def _known(task: Task | None, task_id: int) -> Task:
     return task
 
 
-def _why(task: Task, places: list[Place]) -> str:
+def _why(task: Task, places: list[Place], supply: Supply) -> str:
     """What happened to a pending task before, if anything, and why it waits now."""
     spec = task.spec
     waiting = Waiting(task.id, spec.cores, spec.memory, spec.container, spec.target)
-    return "; ".join(filter(None, (task.message, explain(waiting, places))))
+    return "; ".join(filter(None, (task.message, explain(waiting, places, supply))))
 
 
 def _submit_answer(tasks: list[Task], failed: list[dict[str, str]]) -> dict[str, Any]:

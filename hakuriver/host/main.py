@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
 from hakuriver.host.cluster import Cluster, Defaults
 from hakuriver.host.dispatch import Dispatch
+from hakuriver.host.environment_containers import EnvironmentContainers
+from hakuriver.host.environments import Environments
 from hakuriver.host.fleet import Fleet, Timing
 from hakuriver.host.health import Health
 from hakuriver.host.identity import Ids, open_identity
+from hakuriver.host.jobs import Jobs
 from hakuriver.host.outputs import Outputs
+from hakuriver.host.placement import Supply
 from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.routes import ROUTES, Desk
 from hakuriver.host.runner_api import RunnerApi
 from hakuriver.host.store import Store
+from hakuriver.host.tarballs import Publisher
 from hakuriver.host.watch import Watch
 from hakuriver.model.errors import Unavailable, UsageError
 from hakuriver.model.submission import NO_CONTAINER, parse_mount
@@ -26,6 +30,7 @@ from hakuriver.model.target import check_environment_name
 from hakuriver.system import daemon, logs
 from hakuriver.system.auth import check_bind
 from hakuriver.system.config import Config, load_config, url
+from hakuriver.system.docker import Docker
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
 from hakuriver.system.router import Router
@@ -34,6 +39,7 @@ from hakuriver.system.ticker import Ticker
 log = logging.getLogger(__name__)
 
 _PRUNE_SECONDS = 600.0
+_TIDY_SECONDS = 60.0
 _GATHER_SECONDS = 0.001
 
 
@@ -87,6 +93,8 @@ class Host:
             what="the host",
         )
         defaults = _defaults(config)
+        image = config.text("docker.initial_base_image")
+        self._initial = (defaults.container, image) if defaults.container else None
         db_file = config.path("database.db_file")
         self._lock = LockFile(db_file.with_name(db_file.name + ".lock"), what="a host")
         shared_dir = _shared_dir(config)
@@ -105,13 +113,23 @@ class Host:
             on_orders=lambda node: self._dispatch.wake(node),
             on_room=lambda: self._placing.wake(),
         )
+        self._environments = Environments(
+            containers=EnvironmentContainers(shared_data=str(shared_dir / "shared_data")),
+            publisher=_publisher(config, shared_dir),
+            jobs=Jobs(ids.identity.epoch),
+            registry=registry,
+            docker=Docker(("sudo", "-n") if config.switch("runner.use_sudo") else ()),
+            connect=lambda address: RunnerApi(address, token=config.token),
+            on_room=lambda: self._placing.wake(),
+        )
         cluster = Cluster(
             store=self._store,
             registry=registry,
             unsent=unsent,
             ids=ids,
             defaults=defaults,
-            published=Tarballs(shared_dir / config.text("docker.container_dir")).published,
+            supply=lambda: Supply(self._environments.published(), self._environments.making()),
+            why_missing=lambda: self._environments.initial_problem,
             on_orders=lambda node: self._dispatch.wake(node),
             on_room=lambda: self._placing.wake(),
         )
@@ -126,6 +144,7 @@ class Host:
             Ticker("scan", config.number("timing.cleanup_check_interval"), self._fleet.scan),
             Ticker("health", config.number("timing.resource_check_interval"), health.step),
             Ticker("prune", _PRUNE_SECONDS, lambda: _prune(cluster, shared_dir, keep)),
+            Ticker("tarballs", _TIDY_SECONDS, self._environments.tidy),
         )
         desk = Desk(
             cluster=cluster,
@@ -133,6 +152,7 @@ class Host:
             health=health,
             outputs=Outputs(shared_dir, cluster.task),
             watch=self._watch,
+            environments=self._environments,
             shared_dir=shared_dir,
         )
         self._server = HttpServer(
@@ -152,10 +172,13 @@ class Host:
         self._server.start()
         self.url = url(self._config.text("network.host_bind_ip"), self._server.port)
         log.info("host serving on %s", self.url)
+        if self._initial is not None:
+            self._environments.make_initial(*self._initial)
 
     def stop(self) -> None:
         """Long polls are answered, what is being written is finished. Tasks do not notice."""
         self._watch.close()
+        self._environments.jobs.stop()
         self._server.stop()
         for ticker in self._tickers:
             ticker.stop()
@@ -199,6 +222,16 @@ def _shared_dir(config: Config) -> Path:
     return shared_dir
 
 
+def _publisher(config: Config, shared_dir: Path) -> Publisher:
+    folder = shared_dir / config.text("docker.container_dir")
+    publisher = Publisher(folder, keep=config.whole("docker.keep_versions"))
+    try:
+        publisher.prepare()
+    except OSError as error:
+        raise UsageError(f"cannot use {folder}: {error.strerror}") from None
+    return publisher
+
+
 def _open_ids(store: Store, shared_dir: Path) -> Ids:
     with store.read() as tx:
         last_cluster, last_epoch = tx.meta("cluster"), int(tx.meta("epoch") or 0)
@@ -220,17 +253,3 @@ def _prune(cluster: Cluster, shared_dir: Path, keep_seconds: float) -> None:
         for attempt in range(1, task.attempt + 1):
             for stream in ("stdout", "stderr"):
                 (shared_dir / task.output_name(stream, attempt)).unlink(missing_ok=True)
-
-
-class Tarballs:
-    """The environments of the shared directory, as ENV-UNIXTIME.tar."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def published(self, environment: str) -> bool:
-        pattern = re.compile(re.escape(environment) + r"-\d+\.tar")
-        try:
-            return any(pattern.fullmatch(path.name) for path in self._folder.iterdir())
-        except OSError:
-            return False

@@ -76,7 +76,20 @@ class Placement:
     node: str
 
 
-def place(waiting: Iterable[Waiting], places: Iterable[Place]) -> list[Placement]:
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Environments that any node can get by itself, and those being made, with what to say of them."""
+
+    published: frozenset[str] = frozenset()
+    making: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_SUPPLY = Supply()
+
+
+def place(
+    waiting: Iterable[Waiting], places: Iterable[Place], supply: Supply = NO_SUPPLY
+) -> list[Placement]:
     """The tasks that can start now. Reads `waiting` only as far as any node may have room."""
     nodes = {place.name: place for place in places}
     open_nodes = {name for name, node in nodes.items() if not node.unfit}
@@ -87,12 +100,12 @@ def place(waiting: Iterable[Waiting], places: Iterable[Place]) -> list[Placement
         if not open_nodes:
             break
         kind = (task.cores, task.memory, task.container, task.target)
-        if kind in hopeless:
+        if kind in hopeless or task.container in supply.making:
             continue
         usable = [
             nodes[name] for name in _wanted(task, open_nodes) if not _cannot(task, nodes[name])
         ]
-        usable = _with_image(task, usable, nodes)
+        usable = _with_image(task, usable, nodes, supply)
         free = [node for node in usable if not _no_room(task, node)]
         if not free:
             open_nodes -= {node.name for node in usable}
@@ -104,8 +117,10 @@ def place(waiting: Iterable[Waiting], places: Iterable[Place]) -> list[Placement
     return placements
 
 
-def explain(task: Waiting, places: Iterable[Place]) -> str:
+def explain(task: Waiting, places: Iterable[Place], supply: Supply = NO_SUPPLY) -> str:
     """Why a task waits, for people: one reason if all nodes share it, else one per node."""
+    if task.container is not None and task.container in supply.making:
+        return supply.making[task.container]
     nodes = {place.name: place for place in places}
     if not nodes:
         return "no node has registered yet"
@@ -129,12 +144,14 @@ def _wanted(task: Waiting, names: set[str]) -> set[str]:
     return names if task.target is None else names & {task.target.node}
 
 
-def _with_image(task: Waiting, usable: list[Place], nodes: Mapping[str, Place]) -> list[Place]:
-    """An environment that lies on some nodes only can run only there.
+def _with_image(
+    task: Waiting, usable: list[Place], nodes: Mapping[str, Place], supply: Supply
+) -> list[Place]:
+    """An environment without a tarball can run only where its image lies.
 
     If it lies nowhere, any node will do: it is the one that says how to make it.
     """
-    if task.container is None:
+    if task.container is None or task.container in supply.published:
         return usable
     if not any(task.container in node.environments for node in nodes.values()):
         return usable

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hakuriver import PROTOCOL, __version__
+from hakuriver.host import environment_routes
 from hakuriver.host.cluster import Cluster
+from hakuriver.host.environments import Environments
 from hakuriver.host.fleet import Fleet
 from hakuriver.host.health import Health
 from hakuriver.host.outputs import CHUNK, Outputs, Piece
@@ -37,6 +39,7 @@ class Desk:
     health: Health
     outputs: Outputs
     watch: Watch
+    environments: Environments
     shared_dir: Path
 
     def view(self, task: Task) -> dict[str, object]:
@@ -226,6 +229,17 @@ ROUTES: tuple[Route[Desk], ...] = (
     Route("POST", "/nodes/<name>/drain", drain),
     Route("POST", "/nodes/<name>/undrain", undrain),
     Route("GET", "/health", health),
+    Route("GET", "/docker/host/containers", environment_routes.containers),
+    Route("POST", "/docker/host/create", environment_routes.create),
+    Route("POST", "/docker/host/start/<name>", environment_routes.start),
+    Route("POST", "/docker/host/stop/<name>", environment_routes.stop),
+    Route("POST", "/docker/host/delete/<name>", environment_routes.delete),
+    Route("POST", "/docker/create_tar/<name>", environment_routes.create_tar),
+    Route("POST", "/docker/delete_tar/<name>", environment_routes.delete_tar),
+    Route("POST", "/docker/sync/<name>", environment_routes.sync),
+    Route("GET", "/docker/list", environment_routes.tarballs),
+    Route("GET", "/jobs", environment_routes.jobs),
+    Route("GET", "/jobs/<id>", environment_routes.job),
     Route("POST", "/v1/register", register),
     Route("POST", "/v1/heartbeat", heartbeat),
     Route("POST", "/v1/reports", reports),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hakuriver.model.messages import Orders, OrdersAnswer
+from hakuriver.model.node_messages import SyncState
 from hakuriver.system.httpc import HttpClient
 
 TIMEOUT = 30.0
@@ -20,6 +21,10 @@ class RunnerApi:
         # Never repeated by the connection itself: each try has to be counted before it is made.
         answer = self._http.call("POST", "/v1/orders", body=orders.to_json(), retry=False)
         return OrdersAnswer.from_json(answer)
+
+    def sync(self, environment: str, *, begin: bool) -> SyncState:
+        body = {"environment": environment, "begin": begin}
+        return SyncState.from_json(self._http.call("POST", "/v1/sync", body=body, retry=True))
 
     def close(self) -> None:
         self._http.close()

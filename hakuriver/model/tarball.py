@@ -16,7 +16,7 @@ from hakuriver.model.errors import Refused
 from hakuriver.model.fields import Fields
 from hakuriver.model.target import ENVIRONMENT_NAME
 
-_NAME = re.compile(rf"({ENVIRONMENT_NAME.pattern})-([0-9]{{1,15}})\.(tar|json)")
+_NAME = re.compile(rf"({ENVIRONMENT_NAME.pattern})-([0-9]{{1,11}})\.(tar|json)")
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LAYERS_MAX = 1000

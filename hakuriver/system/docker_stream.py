@@ -89,8 +89,8 @@ class _Program:
         self._stdin = subprocess.DEVNULL if stdin is None else stdin
         self._piped_out = stdout is not None
         # Files, so that no pipe that nobody reads can hold the program up.
-        self._out = tempfile.TemporaryFile()
-        self._err = tempfile.TemporaryFile()
+        self._out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._err: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
 
     def __enter__(self) -> _Program:
         try:

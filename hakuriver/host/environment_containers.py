@@ -1,0 +1,378 @@
+"""The containers that environments are prepared in, through the docker SDK.
+
+Only containers with our labels are listed, opened or changed; whatever else has the name is left
+alone, and said to be there. The engine is the host's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hakuriver.model.errors import Conflict, HakuRiverError, NotFound, Refused, Unavailable
+from hakuriver.model.tarball import ENVIRONMENT_LABEL, ROLE_LABEL, image_of
+
+# A number, since not every `sleep` knows "infinity"; 68 years.
+_SLEEP = "2147483647"
+_STOP_SECONDS = 10
+_ANSWER_SECONDS = 60
+_WORK_SECONDS = 3600
+"""How long the engine may think about a commit or a start: it says nothing before the end."""
+
+OnPull = Callable[[int, int], None]
+"""Called with bytes so far and in all, as far as they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentContainer:
+    """status is docker's word: created, running, paused, exited …"""
+
+    id: str
+    environment: str
+    image: str
+    status: str
+    created: str
+
+
+class EnvironmentContainers:
+    """Thread-safe. Every method raises Unavailable if there is no engine that we may use."""
+
+    def __init__(self, *, shared_data: str) -> None:
+        self._shared_data = shared_data
+
+    def list(self) -> list[EnvironmentContainer]:
+        with _engine() as client:
+            filters = {"label": f"{ROLE_LABEL}=environment"}
+            found = client.containers.list(all=True, filters=filters, ignore_removed=True)
+            return sorted(map(_described, found), key=lambda each: each.environment)
+
+    def check_free(self, environment: str) -> None:
+        """Raises Conflict if a container has the name, ours or not."""
+        with _engine() as client:
+            container = _find(client, environment)
+        if container is None:
+            return
+        if _is_ours(container, environment):
+            raise Conflict(
+                f"environment '{environment}' has a container already",
+                f"Open it with: docker-shell {environment}. To begin anew: docker"
+                f" delete-container {environment}",
+            )
+        raise _not_ours(environment)
+
+    def has(self, environment: str) -> bool:
+        """Whether it has a container. Raises Conflict if somebody else's has its name."""
+        with contextlib.suppress(NotFound):
+            self.check_ours(environment)
+            return True
+        return False
+
+    def check_ours(self, environment: str) -> None:
+        """Raises NotFound, Conflict."""
+        with self._ours(environment):
+            pass
+
+    def has_image(self, image: str) -> bool:
+        from docker.errors import ImageNotFound
+
+        with _engine() as client:
+            try:
+                client.images.get(image)
+            except ImageNotFound:
+                return False
+            return True
+
+    def pull(self, image: str, on_pull: OnPull) -> None:
+        """Raises Refused with the engine's words."""
+        from docker.errors import APIError
+
+        repository, tag = _split_tag(image)
+        layers: dict[str, tuple[int, int]] = {}
+        with _engine(_WORK_SECONDS) as client:
+            try:
+                for event in client.api.pull(repository, tag=tag, stream=True, decode=True):
+                    if "error" in event:
+                        raise Refused(*_cannot_pull(image, str(event["error"])))
+                    detail = event.get("progressDetail") or {}
+                    if "id" in event and detail.get("total"):
+                        layers[event["id"]] = (int(detail.get("current", 0)), int(detail["total"]))
+                    on_pull(*map(sum, zip(*layers.values(), strict=True)) if layers else (0, 0))
+            except APIError as error:
+                raise Refused(*_cannot_pull(image, _words(error))) from None
+
+    def create(self, image: str, environment: str) -> EnvironmentContainer:
+        """Make and start it; nothing is left if it cannot be started. Raises Conflict, Refused."""
+        from docker.errors import APIError
+
+        with _engine() as client:
+            try:
+                container = client.containers.create(
+                    image,
+                    [_SLEEP],
+                    name=environment,
+                    entrypoint=["sleep"],
+                    labels={ROLE_LABEL: "environment", ENVIRONMENT_LABEL: environment},
+                    init=True,
+                    volumes={self._shared_data: {"bind": "/shared", "mode": "rw"}},
+                )
+            except APIError as error:
+                if error.status_code == 409:
+                    raise Conflict(
+                        f"a container named '{environment}' has just been made"
+                    ) from None
+                raise Refused(f"cannot make a container of {image}: {_words(error)}") from None
+            try:
+                container.start()
+                container.reload()
+            except APIError as error:
+                _remove(container)
+                raise _cannot_start(image, _words(error)) from None
+            except BaseException:
+                _remove(container)
+                raise
+            return _described(container)
+
+    def open(self, environment: str) -> str:
+        """The id of its container, started if it was stopped. Raises NotFound, Conflict."""
+        from docker.errors import APIError
+
+        with self._ours(environment) as container:
+            try:
+                if container.status == "paused":
+                    container.unpause()
+                container.start()  # Nothing, if it runs.
+            except APIError as error:
+                raise Conflict(f"cannot start '{environment}': {_words(error)}") from None
+            return str(container.id)
+
+    def stop(self, environment: str) -> None:
+        with self._ours(environment) as container:
+            container.stop(timeout=_STOP_SECONDS)
+
+    def delete(self, environment: str) -> None:
+        with self._ours(environment) as container:
+            container.remove(force=True, v=True)
+
+    def commit(self, environment: str, user: str) -> Committed:
+        """Make the image hakuriver/ENV:base of it, running or not; paused for that moment."""
+        from docker.errors import APIError
+
+        with self._ours(environment, _WORK_SECONDS) as container:
+            client = container.client
+            before = _image_id(client, image_of(environment))
+            config = _config_of_image(client, container)
+            changes = [
+                f"ENTRYPOINT {_json_list(config.get('Entrypoint'))}",
+                f"CMD {_json_list(config.get('Cmd'))}",
+                f"LABEL {ROLE_LABEL}=image {ENVIRONMENT_LABEL}={environment}",
+            ]
+            repository, tag = image_of(environment).split(":")
+            try:
+                image = container.commit(
+                    repository, tag, author=f"{user or 'somebody'} with HakuRiver", changes=changes
+                )
+                attrs = client.images.get(image.id).attrs
+            except APIError as error:
+                raise HakuRiverError(f"cannot commit '{environment}': {_words(error)}") from None
+            layers = tuple((attrs.get("RootFS") or {}).get("Layers") or ())
+            return Committed(image.id, int(attrs.get("Size") or 0), layers, before)
+
+    def undo_commit(self, environment: str, committed: Committed) -> None:
+        """Give the name back to the image that had it before, and drop the new one."""
+        with contextlib.suppress(HakuRiverError), _engine() as client:
+            if committed.before is not None:
+                repository, tag = image_of(environment).split(":")
+                client.api.tag(committed.before, repository, tag, force=True)
+            else:
+                client.api.remove_image(image_of(environment))
+            if committed.before != committed.image_id:
+                client.api.remove_image(committed.image_id)
+
+    def image_id(self, environment: str) -> str | None:
+        with _engine() as client:
+            return _image_id(client, image_of(environment))
+
+    def remove_superseded(self) -> None:
+        """Remove earlier images of environments that nothing uses."""
+        with _engine() as client:
+            filters = {"dangling": True, "label": f"{ROLE_LABEL}=image"}
+            for image in client.images.list(filters=filters):
+                with contextlib.suppress(Exception):  # In use: the engine says no.
+                    client.api.remove_image(image.id)
+
+    @contextlib.contextmanager
+    def _ours(self, environment: str, seconds: float = _ANSWER_SECONDS) -> Iterator[Any]:
+        with _engine(seconds) as client:
+            container = _find(client, environment)
+            if container is None:
+                raise NotFound(
+                    f"environment '{environment}' has no container on the host",
+                    f"Make one with: docker create-container IMAGE {environment}. The ones there"
+                    " are: docker list-containers",
+                )
+            if not _is_ours(container, environment):
+                raise _not_ours(environment)
+            yield container
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """size in bytes as docker counts; before: the image that had the name until now."""
+
+    image_id: str
+    size: int
+    layers: tuple[str, ...]
+    before: str | None
+
+
+@contextlib.contextmanager
+def _engine(seconds: float = _ANSWER_SECONDS) -> Iterator[Any]:
+    """A client of the SDK; what goes wrong with the engine is Unavailable, in plain words."""
+    docker = _import_sdk()
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException
+
+    client = None
+    try:
+        client = docker.from_env(timeout=seconds, version="auto")
+        yield client
+    except HakuRiverError:
+        raise
+    except APIError as error:
+        raise HakuRiverError(f"the Docker engine says: {_words(error)}") from None
+    except (DockerException, RequestException, OSError) as error:
+        raise _no_engine(error) from None
+    finally:
+        if client is not None:
+            client.close()
+
+
+def _import_sdk() -> Any:
+    try:
+        import docker
+    except ModuleNotFoundError:
+        raise Unavailable(
+            "environments need the Python package docker, which this checkout has not got",
+            "Run the host from the built file: python3 build_zipapp.py, then"
+            " dist/hakuriver.pyz host",
+        ) from None
+    return docker
+
+
+def _no_engine(error: Exception) -> Unavailable:
+    text = str(error)
+    if "Permission denied" in text or "PermissionError" in text:
+        return Unavailable(
+            "the user that runs the host may not use its Docker engine",
+            "Add that user to the group docker (usermod -aG docker USER), and start the host anew.",
+        )
+    if "No such file" in text or "FileNotFoundError" in text or "Connection refused" in text:
+        return Unavailable(
+            "there is no Docker engine on the host, or it does not run",
+            "Install Docker on the host (on Debian: apt install docker.io), or start it:"
+            " systemctl start docker",
+        )
+    return Unavailable(
+        f"the host's Docker engine does not answer: {text[:300]}",
+        "Look after it: systemctl status docker",
+    )
+
+
+def _find(client: Any, environment: str) -> Any | None:
+    from docker.errors import NotFound as NoSuchContainer
+
+    try:
+        container = client.containers.get(environment)
+    except NoSuchContainer:
+        return None
+    # The engine takes a name for the beginning of an id as well.
+    return container if container.name == environment else None
+
+
+def _is_ours(container: Any, environment: str) -> bool:
+    labels: dict[str, str] = container.labels
+    return labels.get(ROLE_LABEL) == "environment" and labels.get(ENVIRONMENT_LABEL) == environment
+
+
+def _not_ours(environment: str) -> Conflict:
+    return Conflict(
+        f"the container named '{environment}' on the host was not made by HakuRiver",
+        "It is left alone. Choose another name for the environment.",
+    )
+
+
+def _described(container: Any) -> EnvironmentContainer:
+    config = container.attrs["Config"]
+    return EnvironmentContainer(
+        id=container.id,
+        environment=container.labels.get(ENVIRONMENT_LABEL, container.name),
+        image=config.get("Image") or container.attrs.get("Image", ""),
+        status=container.status,
+        created=str(container.attrs.get("Created", "")),
+    )
+
+
+def _config_of_image(client: Any, container: Any) -> dict[str, Any]:
+    """Of the image that the container was made from; empty if that is gone."""
+    from docker.errors import ImageNotFound
+
+    try:
+        return dict(client.images.get(container.attrs["Image"]).attrs.get("Config") or {})
+    except ImageNotFound:
+        return {}
+
+
+def _image_id(client: Any, name: str) -> str | None:
+    from docker.errors import ImageNotFound
+
+    try:
+        return str(client.images.get(name).id)
+    except ImageNotFound:
+        return None
+
+
+def _remove(container: Any) -> None:
+    with contextlib.suppress(Exception):  # What went wrong before is what matters.
+        container.remove(force=True, v=True)
+
+
+def _json_list(words: list[str] | None) -> str:
+    import json
+
+    return json.dumps(words or [])
+
+
+def _split_tag(image: str) -> tuple[str, str | None]:
+    """ "python" means python:latest; a digest is part of the repository for the engine."""
+    if "@" in image:
+        repository, _, digest = image.partition("@")
+        return repository, digest
+    repository, colon, tag = image.rpartition(":")
+    if colon and "/" not in tag:
+        return repository, tag
+    return image, "latest"
+
+
+def _cannot_pull(image: str, words: str) -> tuple[str, str]:
+    return (
+        f"the image {image} is not on the host and cannot be pulled: {words[:500]}",
+        (
+            "Check its name. Without the internet, bring it by hand: docker save -o FILE on a"
+            " machine that has it, docker load -i FILE on the host."
+        ),
+    )
+
+
+def _cannot_start(image: str, words: str) -> Refused:
+    if "sleep" in words:
+        return Refused(
+            f"{image} has no program `sleep`, which keeps an environment alive: {words[:300]}",
+            "Use an image with the usual command line tools.",
+        )
+    return Refused(f"cannot start a container of {image}: {words[:500]}")
+
+
+def _words(error: Any) -> str:
+    return str(getattr(error, "explanation", None) or error)

@@ -1,0 +1,173 @@
+"""Environments over HTTP: containers, tarballs, and the jobs that make them. The table is in routes.
+
+The routes under /docker/ are those of the first HakuRiver, which waits for the end of what takes long;
+with "wait": false they answer 202 and the number of the job instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from hakuriver.host.environments import Environments, Tarball
+from hakuriver.host.jobs import Job
+from hakuriver.host.views import iso
+from hakuriver.model.errors import Refused
+from hakuriver.model.fields import WHOLE_MAX, Fields
+from hakuriver.model.target import NODE_NAME, check_environment_name
+from hakuriver.system.router import Request, Response
+
+WAIT_MAX = 60.0
+
+
+class Desk(Protocol):
+    """What these routes answer from."""
+
+    @property
+    def environments(self) -> Environments: ...
+
+
+def containers(request: Request, desk: Desk) -> Response:
+    return Response.json(
+        [
+            {
+                "id": each.id[:12],
+                "name": each.environment,
+                "image": each.image,
+                "status": each.status,
+                "created": each.created,
+            }
+            for each in desk.environments.containers()
+        ]
+    )
+
+
+def create(request: Request, desk: Desk) -> Response:
+    with Fields(request.json()) as fields:
+        image, name = fields.text("image_name"), fields.text("container_name")
+        user, wait = fields.text("user", ""), fields.flag("wait", True)
+    job = desk.environments.create(image, name, user)
+    return _answer(desk, job, wait=wait, status=201)
+
+
+def create_tar(request: Request, desk: Desk) -> Response:
+    with Fields(request.json()) as fields:
+        user, wait = fields.text("user", ""), fields.flag("wait", True)
+    job = desk.environments.pack(_name(request), user)
+    return _answer(desk, job, wait=wait, status=200)
+
+
+def sync(request: Request, desk: Desk) -> Response:
+    with Fields(request.json()) as fields:
+        nodes = fields.texts("nodes")
+        user, wait = fields.text("user", ""), fields.flag("wait", True)
+    for node in nodes:
+        if NODE_NAME.fullmatch(node) is None:
+            raise Refused(f"'{node[:80]}' names no node")
+    job = desk.environments.sync(_name(request), nodes, user)
+    return _answer(desk, job, wait=wait, status=200)
+
+
+def start(request: Request, desk: Desk) -> Response:
+    name = _name(request)
+    desk.environments.start(name)
+    return Response.json({"message": f"The container of environment '{name}' runs."})
+
+
+def stop(request: Request, desk: Desk) -> Response:
+    name = _name(request)
+    desk.environments.stop(name)
+    return Response.json({"message": f"The container of environment '{name}' is stopped."})
+
+
+def delete(request: Request, desk: Desk) -> Response:
+    name = _name(request)
+    desk.environments.delete(name)
+    return Response.json(
+        {"message": f"The container of environment '{name}' is deleted; its tarballs stay."}
+    )
+
+
+def tarballs(request: Request, desk: Desk) -> Response:
+    """By environment, as the first HakuRiver has them, and more of each."""
+    listed: dict[str, dict[str, Any]] = {}
+    for tarball in desk.environments.tarballs():
+        version = tarball.version
+        entry = listed.setdefault(
+            version.environment,
+            {
+                "latest_timestamp": version.time,
+                "latest_tarball": version.tarball,
+                "all_versions": [],
+            },
+        )
+        entry["all_versions"].append(tarball_view(tarball))
+    problems = desk.environments.problems()
+    headers = (("X-Hakuriver-Problems", str(len(problems))),)
+    if request.query.get("problems"):
+        return Response.json({"environments": listed, "problems": problems}, headers=headers)
+    return Response.json(listed, headers=headers)
+
+
+def delete_tar(request: Request, desk: Desk) -> Response:
+    with Fields(request.json()) as fields:
+        version = fields.maybe_whole("version")
+    gone = desk.environments.delete_tarballs(_name(request), version)
+    names = ", ".join(each.tarball for each in gone)
+    return Response.json({"message": f"Deleted {names}.", "deleted": [v.tarball for v in gone]})
+
+
+def jobs(request: Request, desk: Desk) -> Response:
+    return Response.json([job_view(job) for job in desk.environments.jobs.all()])
+
+
+def job(request: Request, desk: Desk) -> Response:
+    seconds = request.number("wait", 0, 0, WAIT_MAX)
+    since = request.whole("since", 0, 0, WHOLE_MAX)
+    return Response.json(
+        job_view(desk.environments.jobs.wait(request.params["id"], since, seconds))
+    )
+
+
+def _name(request: Request) -> str:
+    return check_environment_name(request.params["name"])
+
+
+def _answer(desk: Desk, job: Job, *, wait: bool, status: int) -> Response:
+    if not wait:
+        message = f"Job {job.id} was started."
+        return Response.json({"message": message, "job_id": job.id, "job": job_view(job)}, 202)
+    done = desk.environments.jobs.end(job)
+    return Response.json({**done.result, "job_id": job.id}, status)
+
+
+def job_view(job: Job) -> dict[str, Any]:
+    return {
+        "job_id": job.id,
+        "kind": job.kind,
+        "environment": job.environment,
+        "user": job.user,
+        "state": job.state.value,
+        "stage": job.stage,
+        "bytes_done": job.done,
+        "bytes_total": job.total,
+        "message": job.message,
+        "error": job.error.to_json() if job.error else None,
+        "result": job.result,
+        "created_at": iso(job.created_at),
+        "ended_at": iso(job.ended_at),
+        "revision": job.revision,
+    }
+
+
+def tarball_view(tarball: Tarball) -> dict[str, Any]:
+    version = tarball.version
+    return {
+        "timestamp": version.time,
+        "tarball": version.tarball,
+        "size_bytes": version.size,
+        "image_id": version.image_id,
+        "sha256": version.sha256 or None,
+        "created_by": version.created_by or None,
+        "created_at": iso(version.time),
+        "nodes": list(tarball.nodes),
+    }
