@@ -32,8 +32,8 @@ HEALTH_TITLES = ("NODE", "STATUS", "CPU", "MEM", "MEM USED", "CORES", "HEARTBEAT
 class Table:
     """Rows in columns. A column never gets narrower from one page of rows to the next.
 
-    paint colours the padded cell of the column "STATUS", if there is one. width 0: nothing is cut; otherwise the
-    last column is.
+    paint colours the padded cell of the column "STATUS", if there is one. width 0: nothing is cut;
+    otherwise the last column is.
     """
 
     def __init__(self, titles: Sequence[str], *, paint: Paint = str, width: int = 0) -> None:

@@ -147,6 +147,9 @@ class Images:
 
         Raises CannotStart, NoEngine.
         """
+        if begin:
+            with self._lock:
+                self._here.clear()  # Who asks wants to know what is true now.
         choice = self.choose(environment)
         if isinstance(choice, Chosen):
             return SyncState(environment, here=True, percent=100)

@@ -197,6 +197,8 @@ class Worker:
             self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
             return
         self.images.forget(job.image)
+        if job.assignment is not None:
+            self.drivers[job.kind].discard(job.assignment)  # Nothing was made of it.
         with self._jobs.lock:
             job.phase, job.image, job.image_version = Phase.QUEUED, None, None
         self.enqueue(job)

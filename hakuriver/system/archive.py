@@ -19,6 +19,7 @@ from hakuriver.model.errors import Refused
 _CONFIG = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
 _MANIFEST_MAX = 4 << 20
 _MEMBERS_MAX = 100_000
+_BLOCK, _END = 512, 1024  # POSIX: members fill blocks, and two blocks of zeros end an archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,9 @@ def read_archive(path: Path) -> Archive:
             manifest, end = _scan(tar)
     except tarfile.TarError as error:
         raise Refused(f"{path.name} is damaged or no tarball: {error}") from None
-    if end > size:
-        raise Refused(f"{path.name} is cut off: it has {size} bytes and should have {end} or more")
+    whole = -(-end // _BLOCK) * _BLOCK + _END
+    if size < whole:
+        raise Refused(f"{path.name} is cut off: it has {size} bytes of at least {whole}")
     if manifest is None:
         raise Refused(f"{path.name} is cut off, or was not written by docker save")
     return _read_manifest(manifest, path.name, size)

@@ -10,6 +10,7 @@ from typing import Any
 from hakuriver.host.cluster import Cluster, Defaults
 from hakuriver.host.fleet import Fleet, Timing
 from hakuriver.host.identity import open_identity
+from hakuriver.host.placement import NO_SUPPLY, Supply
 from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.rows import Filter, OpenOrder
 from hakuriver.host.store import Store
@@ -46,7 +47,8 @@ class Office:
 
     folder: Path
     defaults: Defaults = field(default_factory=lambda: Defaults(container=None))
-    published: Callable[[str], bool] = lambda environment: False
+    supply: Supply = NO_SUPPLY
+    why_missing: str = ""
     now: float = 1000.0
     told: list[str] = field(default_factory=list)
     rooms: int = 0
@@ -75,7 +77,7 @@ class Office:
         )  # fmt: skip
         self.cluster = Cluster(
             store=self.store, registry=self.registry, unsent=unsent, ids=ids, defaults=self.defaults,
-            published=lambda environment: self.published(environment),
+            supply=lambda: self.supply, why_missing=lambda: self.why_missing,
             on_orders=self.told.append, on_room=self._room, clock=lambda: self.now,
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hakuriver.host.cluster import KEY_LIFE, Defaults
+from hakuriver.host.placement import Supply
 from hakuriver.model.errors import Conflict, NotFound, Refused
 from hakuriver.model.messages import Report, Reports
 from hakuriver.model.node import Capacity
@@ -144,8 +145,25 @@ def test_a_default_environment_that_is_nowhere_is_refused_with_a_way_out(tmp_pat
     assert "--container NULL" in refused.value.hint
     assert office.one(container_name="NULL") > 0
     assert office.one(container_name="nowhere") > 0, "who names it gets to hear it from the node"
-    office.published = lambda environment: environment == "nowhere"
+    office.why_missing = "no internet here"
+    with pytest.raises(Refused, match="Making it failed: no internet here"):
+        office.submit(container_name=None)
+    office.supply = Supply(published=frozenset({"nowhere"}))
     assert office.one(container_name=None) > 0
+    office.store.close()
+
+
+def test_tasks_of_an_environment_that_is_being_made_wait_and_say_so(tmp_path: Path) -> None:
+    office = Office(tmp_path, Defaults("base"), supply=Supply(making={"base": "base is being made"}))
+    office.join()
+    waiting, other = office.one(container_name=None), office.one()
+    office.cluster.place()
+    assert office.task(waiting).status is Status.PENDING
+    assert office.task(waiting).message == "base is being made"
+    assert office.task(other).status is Status.ASSIGNING, "nobody else waits for it"
+    office.supply = Supply(published=frozenset({"base"}))
+    office.cluster.place()
+    assert office.task(waiting).status is Status.ASSIGNING
     office.store.close()
 
 

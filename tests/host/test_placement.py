@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hakuriver.host.placement import Place, Placement, Reserved, Waiting, explain, place
+from hakuriver.host.placement import Place, Placement, Reserved, Supply, Waiting, explain, place
 from hakuriver.model.node import Capacity, NumaNode
 from hakuriver.model.target import Target
 from hakuriver.model.units import milli
@@ -135,6 +135,19 @@ def test_an_environment_that_lies_on_some_nodes_runs_only_there() -> None:
     assert placed([task(1, container="env")], places) == {1: "has"}
     full = [places[0], node("has", 2, environments=("env",), reserved=Reserved(cores=milli(2)))]
     assert placed([task(1, container="env"), task(2)], full) == {2: "big"}
+
+
+def test_an_environment_with_a_tarball_runs_on_any_node_with_an_engine() -> None:
+    places = [node("big", 64), node("has", 2, environments=("env",)), node("no", 99, environments=None)]  # fmt: skip
+    found = place([task(1, container="env")], places, Supply(published=frozenset({"env"})))
+    assert found == [Placement(1, "big")]
+
+
+def test_an_environment_that_is_being_made_holds_nobody_else_back() -> None:
+    supply = Supply(making={"env": "it is being made"})
+    waiting = task(1, 2, container="env")
+    assert place([waiting, task(2, 2)], [node("a", 2)], supply) == [Placement(2, "a")]
+    assert explain(waiting, [node("a", 2)], supply) == "it is being made"
 
 
 def test_an_environment_that_lies_nowhere_goes_to_a_node_that_says_so() -> None:
