@@ -13,7 +13,7 @@ from tests.support.wait import wait_until
 
 
 class PrivateEngine:
-    """dockerd on a socket of its own; containers have no network but the machine's."""
+    """dockerd on a socket of its own; containers have no network."""
 
     def __init__(self, home: Path, *, live_restore: bool) -> None:
         self.address = f"unix://{home}/docker.sock"
@@ -31,6 +31,10 @@ class PrivateEngine:
             f"--address={socket}",
         ]
         self._argv = [
+            # In a network of its own: with --bridge=none it removes the machine's docker0 otherwise,
+            # which is another engine's.
+            "unshare",
+            "--net",
             "dockerd",
             f"--containerd={socket}",
             f"--data-root={home}/data",
