@@ -7,6 +7,7 @@ alone, and said to be there. The engine is the host's own.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from hakuriver.model.tarball import ENVIRONMENT_LABEL, ROLE_LABEL, image_of
 # A number, since not every `sleep` knows "infinity"; 68 years.
 _SLEEP = "2147483647"
 _STOP_SECONDS = 10
+_SETTLE_SECONDS = 0.3
 _ANSWER_SECONDS = 60
 _WORK_SECONDS = 3600
 """How long the engine may think about a commit or a start: it says nothing before the end."""
@@ -125,7 +127,7 @@ class EnvironmentContainers:
                 raise Refused(f"cannot make a container of {image}: {_words(error)}") from None
             try:
                 container.start()
-                container.reload()
+                _check_stays(container, image)
             except APIError as error:
                 _remove(container)
                 raise _cannot_start(image, _words(error)) from None
@@ -303,6 +305,16 @@ def _not_ours(environment: str) -> Conflict:
     )
 
 
+def _check_stays(container: Any, image: str) -> None:
+    """Without `sleep` in the image docker-init starts, and ends at once. Raises Refused."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while time.monotonic() < deadline:
+        container.reload()
+        if container.status not in ("created", "running"):
+            raise _cannot_start(image, "no program `sleep`")
+        time.sleep(0.05)
+
+
 def _described(container: Any) -> EnvironmentContainer:
     config = container.attrs["Config"]
     return EnvironmentContainer(
@@ -368,7 +380,7 @@ def _cannot_pull(image: str, words: str) -> tuple[str, str]:
 def _cannot_start(image: str, words: str) -> Refused:
     if "sleep" in words:
         return Refused(
-            f"{image} has no program `sleep`, which keeps an environment alive: {words[:300]}",
+            f"{image} has no program `sleep`, which keeps an environment alive",
             "Use an image with the usual command line tools.",
         )
     return Refused(f"cannot start a container of {image}: {words[:500]}")

@@ -6,6 +6,7 @@ time, for however many tasks wait for it; different environments load side by si
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from hakuriver.model.node_messages import SyncState
 from hakuriver.model.tarball import IMAGE_LABEL, Version, image_of
 from hakuriver.runner.drivers import CannotStart
 from hakuriver.system.archive import read_archive
-from hakuriver.system.docker import Docker
+from hakuriver.system.docker import Docker, NoEngine
 from hakuriver.system.docker_stream import load_image
 from hakuriver.system.plain import plain
 from hakuriver.system.tarballs import Lease, Tarballs
@@ -74,6 +75,7 @@ class Images:
         self._replaced: set[str] = set()
         self._loading: dict[str, Loading] = {}
         self._problems: dict[str, str] = {}
+        self._in_use: set[str] = set()
 
     def published(self, named: Mapping[str, str]) -> dict[str, str]:
         """Image ids by environment, as the whole cluster knows them."""
@@ -241,8 +243,12 @@ class Images:
 
     # Images that nothing needs any more
 
-    def remove_superseded(self) -> None:
-        """Remove earlier versions of environments that no container uses. Raises NoEngine."""
+    def tidy(self) -> None:
+        """Remove earlier versions of environments that no container uses."""
+        with contextlib.suppress(NoEngine):
+            self._remove_superseded()
+
+    def _remove_superseded(self) -> None:
         dangling = ("image", "ls", "--no-trunc", "--quiet", "--filter=dangling=true")
         nameless = set(self._docker.run(*dangling).text.split())
         ours = set(self._docker.run(*dangling, f"--filter=label={IMAGE_LABEL}").text.split())
@@ -254,11 +260,21 @@ class Images:
             ours |= self._replaced & nameless
         for image_id in ours - wanted:
             # Without --force the engine refuses while a container uses it.
-            if self._docker.run("image", "rm", image_id).code == 0:
+            removed = self._docker.run("image", "rm", image_id).code == 0
+            if removed:
                 log.info("removed the superseded image %s", image_id)
-                with self._lock:
+            with self._lock:
+                if removed:
                     self._here.discard(image_id)
                     self._replaced.discard(image_id)
+                    self._in_use.discard(image_id)
+                else:
+                    self._in_use.add(image_id)
+
+    def unused(self, image_id: str) -> bool:
+        """A container of it is gone. Whether it is superseded, so that it may be removed now."""
+        with self._lock:
+            return image_id in self._in_use
 
     def _current(self) -> list[Version]:
         newest: dict[str, Version] = {}

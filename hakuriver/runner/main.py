@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import pwd
@@ -40,7 +39,7 @@ from hakuriver.runner.work import Hands, Place, Worker
 from hakuriver.system import daemon, logs
 from hakuriver.system.auth import check_bind
 from hakuriver.system.config import Config, load_config, url
-from hakuriver.system.docker import Docker, NoEngine
+from hakuriver.system.docker import Docker
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
 from hakuriver.system.router import Router
@@ -310,7 +309,7 @@ class _Parts:
             node=name,
             on_loaded=self._image_loaded,
         )
-        self._images_ticker = Ticker("images", _IMAGES_SECONDS, self._remove_superseded)
+        self._images_ticker = Ticker("images", _IMAGES_SECONDS, self.images.tidy)
         drivers: dict[str, Driver] = {"docker": self._docker}
         if config.switch("runner.allow_null_container"):
             drivers["node"] = self._process
@@ -326,10 +325,6 @@ class _Parts:
     def _image_loaded(self) -> None:
         self._on_loaded()
         self._images_ticker.wake()
-
-    def _remove_superseded(self) -> None:
-        with contextlib.suppress(NoEngine):
-            self.images.remove_superseded()
 
     def stop(self) -> None:
         self._images_ticker.stop()

@@ -323,3 +323,5 @@ class Worker:
         driver = self.drivers.get(job.kind)
         if driver is not None and job.assignment is not None:
             driver.discard(job.assignment)
+        if job.image and self.images is not None and self.images.unused(job.image):
+            self._hands.verbs(self.images.tidy)
