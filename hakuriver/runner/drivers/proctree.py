@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 PROC = "/proc"
 _FEW = 32
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h
+_EXEC_LOOKS, _EXEC_SECONDS = 25, 0.002
+"""How often, and how far apart, a process is looked at that may be in the middle of an execve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +25,14 @@ class Process:
     """start is in clock ticks since boot; with the pid it names a process for ever.
 
     0 stands for a child of ours that has not been reaped: no other process can have its pid.
+    kernel: a thread of the kernel's, which has no environment.
     """
 
     pid: int
     session: int
     state: str
     start: int
+    kernel: bool = False
 
     @property
     def alive(self) -> bool:
@@ -40,14 +46,20 @@ class Mark:
     keeper: int | None
     variables: tuple[bytes, ...]
 
-    def fits(self, process: Process) -> bool:
+    def fits(self, process: Process) -> bool | None:
+        """None: it cannot be told at this very moment, see environment()."""
         if self.keeper is not None and process.session == self.keeper:
             return True
-        return self.in_environment(process.pid)
+        found = environment(process.pid)
+        if found == b"" and not process.kernel:
+            return None
+        return self._names(found or b"")
 
     def in_environment(self, pid: int) -> bool:
-        environment = b"\0" + _read(f"{PROC}/{pid}/environ")
-        return all(b"\0" + variable + b"\0" in environment for variable in self.variables)
+        return self._names(environment(pid) or b"")
+
+    def _names(self, variables: bytes) -> bool:
+        return all(b"\0" + each + b"\0" in b"\0" + variables for each in self.variables)
 
 
 def parse_stat(text: bytes) -> Process | None:
@@ -58,12 +70,25 @@ def parse_stat(text: bytes) -> Process | None:
     fields = text[text.rfind(b")") + 2 :].split()
     if len(fields) < 20:
         return None
-    return Process(int(pid), int(fields[3]), fields[0].decode("ascii"), int(fields[19]))
+    kernel = bool(int(fields[6]) & _PF_KTHREAD)
+    return Process(int(pid), int(fields[3]), fields[0].decode("ascii"), int(fields[19]), kernel)
 
 
 def process(pid: int) -> Process | None:
     """None if there is none."""
     return parse_stat(_read(f"{PROC}/{pid}/stat"))
+
+
+def environment(pid: int) -> bytes | None:
+    """The variables of a process, None if it is gone or not ours to look at.
+
+    Empty in the middle of an execve as well: for a moment there is a new memory with nothing in it
+    (environ_read() in fs/proc/base.c, while env_end is 0).
+    """
+    try:
+        return _read_all(f"{PROC}/{pid}/environ")
+    except OSError:
+        return None
 
 
 def child_of_ours(pid: int) -> Process:
@@ -72,35 +97,53 @@ def child_of_ours(pid: int) -> Process:
 
 
 def _read(path: str) -> bytes:
-    """A file of /proc, empty if the process is gone or not ours to look at.
-
-    Without buffers and path objects: this is what a scan spends its time on.
-    """
+    """A file of /proc, empty if the process is gone or not ours to look at."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return _read_all(path)
     except OSError:
         return b""
+
+
+def _read_all(path: str) -> bytes:
+    """Without buffers and path objects: this is what a scan spends its time on."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pieces = []
         while piece := os.read(descriptor, 65536):
             pieces.append(piece)
         return b"".join(pieces)
-    except OSError:
-        return b""
     finally:
         os.close(descriptor)
 
 
 def members(mark: Mark, *, among: range | None = None) -> list[Process]:
     """The living processes of an attempt without its keeper; among: see younger_than()."""
-    found, own = [], os.getpid()
-    for pid in _pids(among):
-        if pid == mark.keeper or pid == own:
-            continue
-        candidate = process(pid)
-        if candidate is not None and candidate.alive and mark.fits(candidate):
-            found.append(candidate)
+    own = os.getpid()
+    found, unsure = _sorted_out(
+        mark, (pid for pid in _pids(among) if pid not in (mark.keeper, own))
+    )
+    for _ in range(_EXEC_LOOKS):
+        if not unsure:
+            break
+        time.sleep(_EXEC_SECONDS)
+        more, unsure = _sorted_out(mark, unsure)
+        found += more
     return found
+
+
+def _sorted_out(mark: Mark, pids: Iterable[int]) -> tuple[list[Process], list[int]]:
+    """Those that belong to the attempt, and those of which that cannot be told yet."""
+    found, unsure = [], []
+    for pid in pids:
+        candidate = process(pid)
+        if candidate is None or not candidate.alive:
+            continue
+        fits = mark.fits(candidate)
+        if fits is None:
+            unsure.append(pid)
+        elif fits:
+            found.append(candidate)
+    return found, unsure
 
 
 def _pids(among: range | None) -> Iterable[int]:
