@@ -2,12 +2,15 @@
 
 The same sources give the same bytes (on one version of zlib): entries are sorted, dates and
 modes are fixed. The standard library's zipapp does neither, and its `__main__` loses the exit code.
+The packages of vendor.lock go in as well; pip fetches them once, into .build/wheels.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -16,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = "hakuriver"
+LOCK = "vendor.lock"
+WHEELS = Path(".build", "wheels")
 SHEBANG = b"#!/usr/bin/env python3\n"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 FILE_MODE = 0o100644 << 16  # a regular file, rw-r--r--, where Unix keeps it
@@ -42,13 +47,25 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build HakuRiver as one executable file.")
     parser.add_argument("--output", type=Path, default=ROOT / "dist" / "hakuriver.pyz")
     output = parser.parse_args(argv).output
-    build(ROOT, output)
+    try:
+        build(ROOT, output)
+    except CannotBuild as error:
+        sys.stderr.write(f"build_zipapp: error: {error}\n")
+        return 1
     print(f"{output}: {output.stat().st_size} bytes")
     return 0
 
 
+class CannotBuild(Exception):
+    """The text says why, and what to do."""
+
+
 def build(root: Path, output: Path) -> None:
-    """Write root's package and LICENSE to output, which is complete or untouched."""
+    """Write root's package, LICENSE and the locked packages to output: complete, or untouched.
+
+    Raises CannotBuild.
+    """
+    wheels = fetch(root)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
         dir=output.parent, prefix=f".{output.name}.", delete=False
@@ -56,7 +73,7 @@ def build(root: Path, output: Path) -> None:
         try:
             file.write(SHEBANG)
             with zipfile.ZipFile(file, "w") as archive:
-                for name, content in sorted(_entries(root)):
+                for name, content in sorted([*_entries(root), *_vendored(wheels)]):
                     archive.writestr(_info(name), content, zipfile.ZIP_DEFLATED, compresslevel=9)
             file.flush()
             os.fchmod(file.fileno(), 0o755)
@@ -76,6 +93,71 @@ def _entries(root: Path) -> Iterator[tuple[str, bytes]]:
         hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
         if path.is_file() and not hidden and path.suffix != ".pyc":
             yield name.as_posix(), path.read_bytes()
+
+
+def fetch(root: Path) -> list[Path]:
+    """The wheels of the lock, each with the SHA-256 that it names; fetched if need be."""
+    locked = _locked(root / LOCK)
+    folder = root / WHEELS
+    if missing := set(locked) - set(_by_hash(folder)):
+        _download(root, folder)
+        missing = set(locked) - set(_by_hash(folder))
+        if missing:
+            names = ", ".join(sorted(locked[digest] for digest in missing))
+            raise CannotBuild(f"these packages of {LOCK} could not be fetched: {names}")
+    found = _by_hash(folder)
+    return [found[digest] for digest in locked]
+
+
+def _locked(path: Path) -> dict[str, str]:
+    """Requirement by SHA-256."""
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    return {
+        word.rpartition(":")[2]: words[0]
+        for words in lines
+        if words and not words[0].startswith("#")
+        for word in words[1:]
+    }
+
+
+def _by_hash(folder: Path) -> dict[str, Path]:
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in folder.glob("*.whl")}
+
+
+def _download(root: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    # "any" and the oldest Python: the wheels that run everywhere, whatever runs this.
+    argv = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+        "--no-deps", "--require-hashes", "--only-binary=:all:", "--platform=any",
+        "--implementation=py", "--abi=none", "--python-version=3.10",
+        f"--dest={folder}", f"--requirement={root / LOCK}",
+    ]  # fmt: skip
+    sys.stderr.write(f"Fetching the packages of {LOCK} into {folder} ...\n")
+    done = subprocess.run(argv, check=False, stdout=sys.stderr)
+    if done.returncode:
+        raise CannotBuild(
+            f"pip could not fetch the packages of {LOCK}. It needs a package registry that pip is set"
+            f" up for, once; or copy the folder {WHEELS} from a machine that has built before."
+        )
+
+
+def _vendored(wheels: list[Path]) -> Iterator[tuple[str, bytes]]:
+    """What is in the wheels: the modules, and each one's licence as licenses/PACKAGE/NAME."""
+    for wheel in wheels:
+        package = wheel.name.partition("-")[0]
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                place, _, last = name.rpartition("/")
+                if ".dist-info" not in place:
+                    if last not in ("py.typed", "") and not last.endswith(".pyi"):
+                        yield name, archive.read(name)
+                elif _is_licence(last):
+                    yield f"licenses/{package}/{last}", archive.read(name)
+
+
+def _is_licence(name: str) -> bool:
+    return name.upper().startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE"))
 
 
 def _info(name: str) -> zipfile.ZipInfo:

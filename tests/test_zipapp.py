@@ -14,6 +14,7 @@ import pytest
 
 import build_zipapp
 import hakuriver
+from tests.support import needs
 
 SENTENCE = "hakuriver: error: Python 3.10 or newer is needed, "
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,7 @@ def stub(tmp_path: Path) -> Path:
     package.joinpath("__pycache__", "left.pyc").touch()
     package.joinpath(".hidden").touch()
     package.parent.joinpath("LICENSE").touch()
+    package.parent.joinpath("vendor.lock").write_text("# nothing\n")
     package.parent.joinpath("secret.txt").touch()
     build_zipapp.build(package.parent, tmp_path / "stub.pyz")
     return tmp_path / "stub.pyz"
@@ -51,9 +53,12 @@ def run(*argv: object, cwd: Path | None = None) -> subprocess.CompletedProcess[s
 
 
 def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
+    build_zipapp.fetch(ROOT)
     for copy in ("one", "two"):
         shutil.copytree(ROOT / "hakuriver", tmp_path / copy / "hakuriver")
         shutil.copy(ROOT / "LICENSE", tmp_path / copy)
+        shutil.copy(ROOT / "vendor.lock", tmp_path / copy)
+        shutil.copytree(ROOT / ".build", tmp_path / copy / ".build")
     os.utime(tmp_path / "two" / "LICENSE", (1, 1))
     (tmp_path / "two" / "LICENSE").chmod(0o600)
     for copy in ("one", "two"):
@@ -95,6 +100,51 @@ def test_a_failed_build_leaves_the_old_file_alone(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         build_zipapp.build(tmp_path / "nowhere", output)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_packages_are_inside_with_their_licences(pyz: Path) -> None:
+    names = zipfile.ZipFile(pyz).namelist()
+    for line in (ROOT / "vendor.lock").read_text().splitlines():
+        if not line.startswith("#"):
+            package = line.partition("==")[0].replace("-", "_")
+            assert f"{package}/__init__.py" in names
+            assert any(name.startswith(f"licenses/{package}/LICEN") for name in names), package
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import docker, tomli; print(docker.__file__)"
+    done = run(needs.base_python(), "-I", "-c", script, pyz)
+    assert done.stdout == f"{pyz}/docker/__init__.py\n", done.stderr
+
+
+def test_what_was_fetched_once_is_not_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_zipapp.fetch(ROOT)
+    shutil.copy(ROOT / "vendor.lock", tmp_path)
+    shutil.copytree(ROOT / ".build", tmp_path / ".build")
+    monkeypatch.setattr(build_zipapp, "_download", None)
+    assert len(build_zipapp.fetch(tmp_path)) == len(build_zipapp.fetch(ROOT))
+
+
+def test_a_package_with_other_bytes_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vendor.lock").write_text("evil==1 --hash=sha256:" + "0" * 64 + "\n")
+    (tmp_path / ".build" / "wheels").mkdir(parents=True)
+    (tmp_path / ".build" / "wheels" / "evil-1-py3-none-any.whl").write_bytes(b"evil")
+    monkeypatch.setattr(build_zipapp, "_download", lambda root, folder: None)
+    with pytest.raises(build_zipapp.CannotBuild, match="evil==1"):
+        build_zipapp.fetch(tmp_path)
+
+
+def test_without_a_registry_the_error_says_what_to_do(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "vendor.lock", tmp_path)
+    shutil.copy(ROOT / "build_zipapp.py", tmp_path)
+    environ = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": "/dev/null"}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "build_zipapp.py"], env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "It needs a package registry" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("code", [0, 2, 7, 125])

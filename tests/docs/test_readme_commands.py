@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+import build_zipapp
 from tests.docs.pages import PAGES, README, ROOT, Block, Command, blocks, commands
 from tests.docs.terminal import Terminal
 from tests.support import images, needs
@@ -33,7 +34,7 @@ READY = {
     "up": "HakuRiver is up at ",
 }
 """What a job in the background writes once it can be used."""
-CHECKOUT = ("hakuriver", "hakuriver.py", "build_zipapp.py", "LICENSE")
+CHECKOUT = ("hakuriver", "hakuriver.py", "build_zipapp.py", "vendor.lock", ".build", "LICENSE")
 WITH_DOCKER = [p for p in PAGES if any(block.language == "sh docker" for block in blocks(p))]
 PLAIN = [p for p in PAGES if p == README or any(block.language == "sh" for block in blocks(p))]
 
@@ -111,6 +112,7 @@ class Typist:
         checkout, programs = folder / "checkout", folder / "bin"
         for each in (self._home, self._shared, checkout, programs):
             each.mkdir()
+        build_zipapp.fetch(ROOT)  # What has been fetched is not fetched again for each page.
         for name in CHECKOUT:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, checkout / name)
