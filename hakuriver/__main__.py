@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     "docker": Command(
         "hakuriver.client.environments", "prepare, pack and synchronise environments"
     ),
+    "docker-shell": Command("hakuriver.client.shell", "open a shell in an environment's container"),
     "init": Command("hakuriver.client.init", "write a configuration file"),
 }
 
@@ -102,7 +103,7 @@ def _unknown(word: str) -> UsageError:
 
 
 def _help() -> str:
-    commands = "".join(f"  {name:<8} {command.help}\n" for name, command in COMMANDS.items())
+    commands = "".join(f"  {name:<12} {command.help}\n" for name, command in COMMANDS.items())
     codes = "".join(f"  {code:<8} {meaning}\n" for code, meaning in EXIT_CODES)
     return (
         "usage: hakuriver COMMAND [ARGUMENTS …]\n\n"

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from hakuriver.model.errors import HakuRiverError, Internal, Unreachable, error_from_json
 from hakuriver.system.httpc import HttpClient, Reply
+
+if TYPE_CHECKING:  # Other commands do not pay for what a shell needs.
+    from hakuriver.system.frames import Size
+    from hakuriver.system.remote_session import RemoteSession
 
 Row = dict[str, Any]
 
@@ -129,6 +133,25 @@ class HostApi:
     def undrain(self, node: str) -> Row:
         return self._row("POST", f"/nodes/{_part(node)}/undrain")
 
+    def shell(
+        self, kind: str, name: str, command: Sequence[str], *, size: Size | None, term: str
+    ) -> RemoteSession:
+        """kind is environment or task; size None: without a terminal."""
+        from hakuriver.system.remote_session import open_session
+
+        place = "/docker/host/containers" if kind == "environment" else "/task"
+        fields: dict[str, str | list[str]] = {
+            f"arg{number}": word for number, word in enumerate(command)
+        }
+        if term and size is not None:
+            fields["term"] = term
+        try:
+            return open_session(
+                self._http, f"{place}/{_part(name)}/shell", size=size, fields=fields
+            )
+        except Unreachable as error:
+            raise self._unreachable(error) from None
+
     # Environments
 
     def environment_containers(self) -> list[Row]:
@@ -194,12 +217,15 @@ class HostApi:
                 method, path, body=body, headers=headers or {}, timeout=timeout
             )
         except Unreachable as error:
-            cause = error.detail.rpartition(": ")[2]
-            detail = f"cannot reach the host at {self._url}: {cause}"
-            raise Unreachable(detail, error.hint, refused=error.refused) from None
+            raise self._unreachable(error) from None
         if reply.status >= 400:
             raise _error(reply)
         return reply
+
+    def _unreachable(self, error: Unreachable) -> Unreachable:
+        cause = error.detail.rpartition(": ")[2]
+        detail = f"cannot reach the host at {self._url}: {cause}"
+        return Unreachable(detail, error.hint, refused=error.refused)
 
 
 def _error(reply: Reply) -> HakuRiverError:

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("tasks", "let paused tasks go on"),
     "requeue": ("tasks", "run lost or failed tasks again"),
     "forget": ("tasks", "give up lost tasks: their node will not come back"),
+    "shell": ("shell", "a shell beside a running task, or a command there"),
     "nodes": ("nodes", "the nodes, what they offer and what is in use"),
     "health": ("nodes", "CPU and memory use of the nodes"),
     "drain": ("nodes", "give a node no more tasks"),

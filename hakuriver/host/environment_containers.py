@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hakuriver.host.exec_session import ExecSession
 from hakuriver.model.errors import Conflict, HakuRiverError, NotFound, Refused, Unavailable
 from hakuriver.model.tarball import ENVIRONMENT_LABEL, ROLE_LABEL, image_of
+from hakuriver.system.bridge import Session
+from hakuriver.system.shell_request import ShellRequest
 
 # A number, since not every `sleep` knows "infinity"; 68 years.
 _SLEEP = "2147483647"
@@ -148,6 +151,21 @@ class EnvironmentContainers:
             except APIError as error:
                 raise Conflict(f"cannot start '{environment}': {_words(error)}") from None
             return str(container.id)
+
+    def exec(self, environment: str, wanted: ShellRequest) -> Session:
+        """A command in its container, started if it was stopped. Raises NotFound, Conflict."""
+        container = self.open(environment)
+        docker = _import_sdk()
+        with _engine():
+            client = docker.from_env(timeout=_ANSWER_SECONDS, version="auto")
+        return ExecSession(
+            client,
+            container,
+            wanted.command,
+            size=wanted.size,
+            term=wanted.term,
+            translate=_cannot_exec,
+        )
 
     def stop(self, environment: str) -> None:
         with self._ours(environment) as container:
@@ -384,6 +402,13 @@ def _cannot_start(image: str, words: str) -> Refused:
             "Use an image with the usual command line tools.",
         )
     return Refused(f"cannot start a container of {image}: {words[:500]}")
+
+
+def _cannot_exec(error: Exception) -> HakuRiverError:
+    words = _words(error)
+    if "executable file not found" in words or "no such file or directory" in words:
+        return Refused(f"the container has no such program: {words[:300]}")
+    return HakuRiverError(f"cannot open a shell in the container: {words[:500]}")
 
 
 def _words(error: Any) -> str:

@@ -6,15 +6,30 @@ with "wait": false they answer 202 and the number of the job instead.
 
 from __future__ import annotations
 
+import contextlib
+import socket
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from hakuriver.host.environments import Environments, Tarball
 from hakuriver.host.jobs import Job
+from hakuriver.host.shells import Shells
 from hakuriver.host.views import iso
-from hakuriver.model.errors import Refused
+from hakuriver.model.errors import HakuRiverError, Refused
 from hakuriver.model.fields import WHOLE_MAX, Fields
 from hakuriver.model.target import NODE_NAME, check_environment_name
+from hakuriver.system import bridge, websocket
+from hakuriver.system.auth import check_origin
+from hakuriver.system.frames import Size
 from hakuriver.system.router import Request, Response
+from hakuriver.system.shell_request import (
+    ShellRequest,
+    UpgradeRequired,
+    check_upgrade,
+    read_shell_request,
+    switch_to,
+)
 
 WAIT_MAX = 60.0
 
@@ -24,6 +39,9 @@ class Desk(Protocol):
 
     @property
     def environments(self) -> Environments: ...
+
+    @property
+    def shells(self) -> Shells: ...
 
 
 def containers(request: Request, desk: Desk) -> Response:
@@ -126,6 +144,46 @@ def job(request: Request, desk: Desk) -> Response:
     return Response.json(
         job_view(desk.environments.jobs.wait(request.params["id"], since, seconds))
     )
+
+
+def shell(request: Request, desk: Desk) -> Response:
+    """For our own client; errors come before the connection is switched."""
+    check_upgrade(request)
+    name, wanted = request.params["name"], read_shell_request(request)
+    return switch_to(desk.shells.environment(name, wanted, peer=request.peer))
+
+
+def terminal(request: Request, desk: Desk) -> Response:
+    name, wanted = request.params["name"], read_shell_request(request)
+    return websocket_to(
+        request, wanted, lambda full: desk.shells.environment(name, full, peer=request.peer)
+    )
+
+
+def websocket_to(
+    request: Request, wanted: ShellRequest, opening: Callable[[ShellRequest], bridge.Session]
+) -> Response:
+    """For browsers: errors come as a message, since a handshake that fails tells a page nothing."""
+    if not request.wants("websocket"):
+        raise UpgradeRequired("this is for WebSockets", "Use docker-shell or client shell.")
+    check_origin(request.headers)
+    headers = websocket.handshake(request.headers)
+    offered = request.headers.get("sec-websocket-protocol", "").split(",")
+    if "hakuriver" in map(str.strip, offered):
+        headers = (*headers, ("Sec-WebSocket-Protocol", "hakuriver"))
+    full = replace(wanted, size=wanted.size or Size(24, 80), term=wanted.term or "xterm-256color")
+
+    def switched(connection: socket.socket, first: bytes) -> None:
+        channel = bridge.WebSocketChannel(connection, first)
+        try:
+            session = opening(full)
+        except HakuRiverError as error:
+            with contextlib.suppress(OSError):
+                channel.refuse(error)
+            return
+        bridge.run(channel, session)
+
+    return Response.switch("websocket", switched, headers)
 
 
 def _name(request: Request) -> str:

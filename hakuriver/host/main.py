@@ -21,6 +21,7 @@ from hakuriver.host.placement import Supply
 from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.routes import ROUTES, Desk
 from hakuriver.host.runner_api import RunnerApi
+from hakuriver.host.shells import Shells
 from hakuriver.host.store import Store
 from hakuriver.host.tarballs import Publisher
 from hakuriver.host.watch import Watch
@@ -31,6 +32,7 @@ from hakuriver.system import daemon, logs
 from hakuriver.system.auth import check_bind
 from hakuriver.system.config import Config, load_config, url
 from hakuriver.system.docker import Docker
+from hakuriver.system.httpc import HttpClient
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
 from hakuriver.system.router import Router
@@ -113,8 +115,9 @@ class Host:
             on_orders=lambda node: self._dispatch.wake(node),
             on_room=lambda: self._placing.wake(),
         )
+        containers = EnvironmentContainers(shared_data=str(shared_dir / "shared_data"))
         self._environments = Environments(
-            containers=EnvironmentContainers(shared_data=str(shared_dir / "shared_data")),
+            containers=containers,
             publisher=_publisher(config, shared_dir),
             jobs=Jobs(ids.identity.epoch),
             registry=registry,
@@ -153,6 +156,11 @@ class Host:
             outputs=Outputs(shared_dir, cluster.task),
             watch=self._watch,
             environments=self._environments,
+            shells=Shells(
+                cluster=cluster,
+                containers=containers,
+                connect=lambda address: HttpClient(address, token=config.token),
+            ),
             shared_dir=shared_dir,
         )
         self._server = HttpServer(

@@ -15,6 +15,7 @@ from hakuriver.host.health import Health
 from hakuriver.host.outputs import CHUNK, Outputs, Piece
 from hakuriver.host.placement import Reserved
 from hakuriver.host.rows import Filter
+from hakuriver.host.shells import Shells
 from hakuriver.host.views import node_view, task_view
 from hakuriver.host.watch import Watch
 from hakuriver.model.errors import BadRequest, Conflict, NotFound
@@ -24,6 +25,7 @@ from hakuriver.model.node_messages import node_from_json
 from hakuriver.model.submission import read_submission
 from hakuriver.model.task import Status, Task
 from hakuriver.system.router import Request, Response, Route
+from hakuriver.system.shell_request import check_upgrade, read_shell_request, switch_to
 
 WAIT_MAX = 60.0
 PAGE_MAX = 1000
@@ -40,6 +42,7 @@ class Desk:
     outputs: Outputs
     watch: Watch
     environments: Environments
+    shells: Shells
     shared_dir: Path
 
     def view(self, task: Task) -> dict[str, object]:
@@ -215,11 +218,26 @@ def reports(request: Request, desk: Desk) -> Response:
     return Response.json(desk.fleet.report(Reports.from_json(request.json())).to_json())
 
 
+def task_shell(request: Request, desk: Desk) -> Response:
+    check_upgrade(request)
+    wanted = read_shell_request(request)
+    return switch_to(desk.shells.task(_task_id(request), wanted, peer=request.peer))
+
+
+def task_terminal(request: Request, desk: Desk) -> Response:
+    task_id, wanted = _task_id(request), read_shell_request(request)
+    return environment_routes.websocket_to(
+        request, wanted, lambda full: desk.shells.task(task_id, full, peer=request.peer)
+    )
+
+
 ROUTES: tuple[Route[Desk], ...] = (
     Route("GET", "/", about),
     Route("POST", "/submit", submit),
     Route("GET", "/status/<id>", status),
     Route("GET", "/tasks", tasks),
+    Route("GET", "/task/<id>/shell", task_shell),
+    Route("GET", "/task/<id>/terminal", task_terminal),
     Route("GET", "/task/<id>/<stream>", output),
     Route("POST", "/kill/<id>", kill),
     Route("POST", "/command/<id>/<verb>", command),
@@ -230,6 +248,8 @@ ROUTES: tuple[Route[Desk], ...] = (
     Route("POST", "/nodes/<name>/undrain", undrain),
     Route("GET", "/health", health),
     Route("GET", "/docker/host/containers", environment_routes.containers),
+    Route("GET", "/docker/host/containers/<name>/shell", environment_routes.shell),
+    Route("GET", "/docker/host/containers/<name>/terminal", environment_routes.terminal),
     Route("POST", "/docker/host/create", environment_routes.create),
     Route("POST", "/docker/host/start/<name>", environment_routes.start),
     Route("POST", "/docker/host/stop/<name>", environment_routes.stop),

@@ -34,6 +34,7 @@ from hakuriver.runner.recovery import Recovery
 from hakuriver.runner.reports import Reporter
 from hakuriver.runner.routes import ROUTES, Desk
 from hakuriver.runner.shared import shared_dir_problem
+from hakuriver.runner.shells import Shells
 from hakuriver.runner.vitals import Meter
 from hakuriver.runner.work import Hands, Place, Worker
 from hakuriver.system import daemon, logs
@@ -128,6 +129,7 @@ class Runner:
                 self._name,
                 lambda: self._agent,
                 lambda: self._parts.images if self._parts else None,
+                lambda: self._parts.shells if self._parts else None,
             ),
             token=config.token,
             name="runner",
@@ -314,6 +316,7 @@ class _Parts:
         if config.switch("runner.allow_null_container"):
             drivers["node"] = self._process
         self._worker.drivers = drivers
+        self.shells = Shells(self.jobs, drivers)
         self._recovery = Recovery(self.jobs, self._worker, hands)
 
     def begin(self) -> None:

@@ -6,23 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hakuriver import PROTOCOL, __version__
-from hakuriver.model.errors import Conflict, Unavailable
+from hakuriver.model.errors import Conflict, NotFound, Unavailable
 from hakuriver.model.fields import Fields
 from hakuriver.model.messages import Orders
 from hakuriver.model.target import check_environment_name
 from hakuriver.runner.agent import Agent
 from hakuriver.runner.drivers import CannotStart
 from hakuriver.runner.images import Images
+from hakuriver.runner.shells import Shells
 from hakuriver.system.router import Request, Response, Route
+from hakuriver.system.shell_request import check_upgrade, read_shell_request, switch_to
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """agent() and images() are None until the runner has registered for the first time."""
+    """agent(), images() and shells() are None until the runner has registered for the first time."""
 
     node: str
     agent: Callable[[], Agent | None]
     images: Callable[[], Images | None]
+    shells: Callable[[], Shells | None]
 
 
 def about(request: Request, desk: Desk) -> Response:
@@ -57,8 +60,21 @@ def sync(request: Request, desk: Desk) -> Response:
         raise Conflict(str(error)) from None
 
 
+def shell(request: Request, desk: Desk) -> Response:
+    check_upgrade(request)
+    shells = desk.shells()
+    task, attempt = request.params["task"], request.params["attempt"]
+    if shells is None or not (task.isdecimal() and attempt.isdecimal() and len(task) < 20):
+        raise NotFound(f"there is no task {task[:40]} here")
+    wanted = read_shell_request(request)
+    return switch_to(
+        shells.open(int(task), int(attempt), wanted.command, size=wanted.size, term=wanted.term)
+    )
+
+
 ROUTES: tuple[Route[Desk], ...] = (
     Route("GET", "/", about),
     Route("POST", "/v1/orders", orders),
     Route("POST", "/v1/sync", sync),
+    Route("GET", "/v1/shell/<task>/<attempt>", shell),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hmac
 import ipaddress
 import socket
@@ -16,13 +18,39 @@ def authorized(headers: Mapping[str, str], token: str) -> bool:
     """Do the headers (lower-case names, values as latin-1) carry the token? Without one, always."""
     if not token:
         return True
+    wanted = token.encode("utf-8", "surrogateescape")
     scheme, _, given = headers.get("authorization", "").strip().partition(" ")
     try:
         sent = given.strip().encode("latin-1")
     except UnicodeEncodeError:
         return False
-    right = hmac.compare_digest(sent, token.encode("utf-8", "surrogateescape"))
-    return right and scheme.lower() == "bearer"
+    right = hmac.compare_digest(sent, wanted) and scheme.lower() == "bearer"
+    return right or hmac.compare_digest(_token_of_websocket(headers), wanted)
+
+
+_TOKEN_PROTOCOL = "hakuriver.token."
+
+
+def _token_of_websocket(headers: Mapping[str, str]) -> bytes:
+    """Pages can set no headers on a WebSocket but the names of protocols: the token in base64url."""
+    for word in headers.get("sec-websocket-protocol", "").split(","):
+        name = word.strip()
+        if name.startswith(_TOKEN_PROTOCOL):
+            text = name.removeprefix(_TOKEN_PROTOCOL)
+            with contextlib.suppress(ValueError):
+                return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return b""
+
+
+def check_origin(headers: Mapping[str, str]) -> None:
+    """Raise Forbidden for a WebSocket of somebody else's page: browsers let every page open one."""
+    origin = headers.get("origin")
+    host = headers.get("host", "").lower()
+    if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
+        raise Forbidden(
+            f"a WebSocket of the web page {plain(origin[:100])} is not answered",
+            "Open the page by the address of this server.",
+        )
 
 
 def admit(headers: Mapping[str, str], token: str) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from hakuriver.model.errors import BadRequest, HakuRiverError, Internal, TooLarge
 from hakuriver.system.auth import admit
 from hakuriver.system.plain import plain
-from hakuriver.system.router import Request, Response, decode_path, decode_query
+from hakuriver.system.router import Request, Response, Switched, decode_path, decode_query
 
 _LOG = logging.getLogger(__name__)
 LINGER_SECONDS = 2.0
@@ -167,7 +167,25 @@ class Connection(BaseHTTPRequestHandler):
         self._owner.mark(self.connection, busy=True)
         response = self._respond(headers, body)
         self.close_connection = not keep
-        self._send(response)
+        if response.switched is not None:
+            self._switch(response.switched, response, reader)
+        else:
+            self._send(response)
+
+    def _switch(self, switched: Switched, response: Response, reader: io.BufferedReader) -> None:
+        """Hand the connection over; it does not come back."""
+        self.close_connection = True
+        # Not busy: a server that stops does not wait for it.
+        self._owner.mark(self.connection, busy=False)
+        _LOG.debug("%s %s 101", self.address_string(), plain(self.requestline))
+        # If the peer is gone already, whoever takes over notices, and ends what was begun for it.
+        with suppress(OSError):
+            self.wfile.write(encode(response, close=False))
+            self.wfile.flush()
+        # What the peer has sent already may be in our buffer: whoever goes on gets it first.
+        self.connection.settimeout(0)
+        waiting = len(reader.peek(1))
+        switched(self.connection, reader.read1(waiting) if waiting else b"")
 
     def handle_expect_100(self) -> bool:
         """Nothing yet: the body is asked for only once it is known to be welcome."""
@@ -291,11 +309,11 @@ def encode(response: Response, *, close: bool, with_body: bool = True) -> bytes:
         phrase = HTTPStatus(response.status).phrase
     except ValueError:
         phrase = ""
+    about_body = [f"Content-Type: {response.content_type}", f"Content-Length: {length}"]
     lines = [
         f"HTTP/1.1 {response.status} {phrase}",
         f"Date: {formatdate(usegmt=True)}",
-        f"Content-Type: {response.content_type}",
-        f"Content-Length: {length}",
+        *([] if response.status == HTTPStatus.SWITCHING_PROTOCOLS else about_body),
         *(f"{name}: {value}" for name, value in response.headers),
         "X-Content-Type-Options: nosniff",
         *(["Connection: close"] if close else []),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from hakuriver.model.errors import Unreachable, UsageError, error_from_json
 from hakuriver.system.plain import plain
 
 _CONNECT_SECONDS = 10.0
+_ERROR_BYTES = 1 << 16
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -130,6 +132,27 @@ class HttpClient:
                 connection.request(method, path, headers=self._headers(headers, None))
                 response = _begin(connection)
             yield Stream(self, path, seconds, response)
+        finally:
+            connection.close()
+
+    def upgrade(self, path: str, protocol: str) -> tuple[socket.socket, bytes]:
+        """A connection of its own that speaks another protocol, and the bytes of that which came
+        already. Raises Unreachable, or the error that the peer sent."""
+        path = self._checked(path)
+        connection = self._connect(path, self._timeout)
+        try:
+            with self._plain_words(path, self._timeout):
+                headers = {"Upgrade": protocol, "Connection": "Upgrade"}
+                connection.request("GET", path, headers=self._headers(headers, None))
+                response = connection.getresponse()
+                if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+                    body = response.read(_ERROR_BYTES)
+                    raise error_from_json(response.status, _json_or_none(body))
+                assert response.fp is not None
+                connection.sock.settimeout(0)
+                waiting = len(response.fp.peek(1))
+                first = response.fp.read1(waiting) if waiting else b""
+                return connection.sock.dup(), first
         finally:
             connection.close()
 
@@ -281,6 +304,13 @@ class Stream:
                 if len(piece) < size and self._left > 0:
                     raise ConnectionAbortedError
             return piece
+
+
+def _json_or_none(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _begin(connection: HTTPConnection) -> HTTPResponse:

@@ -1,10 +1,11 @@
-"""Requests, responses and the table of routes. Pure: no socket, no clock."""
+"""Requests, responses and the table of routes. Pure: touches no socket, knows no clock."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
@@ -64,6 +65,12 @@ class Request:
             raise BadRequest("the body is not a JSON object")
         return value
 
+    def wants(self, protocol: str) -> bool:
+        """Whether it asks for the connection to speak this protocol from now on."""
+        connection = self.headers.get("connection", "").lower().split(",")
+        upgrade = self.headers.get("upgrade", "").strip().lower()
+        return "upgrade" in map(str.strip, connection) and upgrade == protocol
+
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """A query parameter from low to high; BadRequest if it is anything else."""
         text = self.query.get(name)
@@ -109,15 +116,23 @@ def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON number")
 
 
+Switched = Callable[[socket.socket, bytes], None]
+"""What becomes of a connection that speaks something else from now on; the bytes that came already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. A body that is an iterator needs its length in bytes."""
+    """One answer. A body that is an iterator needs its length in bytes.
+
+    switched: with status 101, takes the connection over once the head of the answer is sent.
+    """
 
     status: int
     body: bytes | Iterator[bytes]
     headers: Headers = ()
     content_type: str = "application/json"
     length: int | None = None
+    switched: Switched | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.body, bytes) and self.length is None:
@@ -138,6 +153,11 @@ class Response:
         elif isinstance(error, Unauthorized):
             headers = (("WWW-Authenticate", "Bearer"),)
         return Response.json(error.to_json(), error.http_status, headers)
+
+    @staticmethod
+    def switch(protocol: str, switched: Switched, headers: Headers = ()) -> Response:
+        named = (("Upgrade", protocol), ("Connection", "Upgrade"), *headers)
+        return Response(101, b"", named, switched=switched)
 
     @staticmethod
     def text(body: bytes, headers: Headers = ()) -> Response:

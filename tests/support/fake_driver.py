@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from hakuriver.runner.drivers import (
     Ending,
     KilledBeforeStart,
     OnEnd,
+    Shell,
     Unit,
 )
 from hakuriver.runner.drivers.files import make_record, remove_record
@@ -212,6 +213,9 @@ class FakeDriver:
     def paused(self, assignment: Assignment) -> bool:
         keeper = self._living(assignment)
         return keeper is not None and keeper.stopped
+
+    def shell(self, assignment: Assignment, command: Sequence[str], *, term: str | None) -> Shell:
+        raise CannotStart("there is nothing beside it")
 
     def discard(self, assignment: Assignment) -> None:
         remove_record(assignment)

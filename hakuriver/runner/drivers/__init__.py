@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -110,8 +110,26 @@ class Driver(Protocol):
         """Whether a task that goes on is paused."""
         ...
 
+    def shell(self, assignment: Assignment, command: Sequence[str], *, term: str | None) -> Shell:
+        """Beside a task that goes on, with its environment and its working directory.
+
+        command () means a shell; term is the kind of terminal, None if there is none. Raises
+        CannotStart.
+        """
+        ...
+
     def discard(self, assignment: Assignment) -> None:
         """Remove what is left of an attempt whose result is safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """How to open a shell beside a task; on_hang_up ends what the signals to argv do not reach."""
+
+    argv: list[str]
+    env: Mapping[str, str]
+    cwd: str
+    on_hang_up: Callable[[], None] = lambda: None
 
 
 OnEnd = Callable[[list[Ending]], None]

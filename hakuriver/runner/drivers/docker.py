@@ -6,10 +6,14 @@ were measured with 20.10 to 28; each is named where it matters.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import secrets
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from hakuriver.model.messages import Attempt, RunOrder
 from hakuriver.model.submission import parse_mount
@@ -21,22 +25,25 @@ from hakuriver.runner.drivers import (
     ImageGone,
     KilledBeforeStart,
     OnEnd,
+    Shell,
     Unit,
 )
 from hakuriver.runner.drivers.docker_argv import (
     DockerSettings,
     create_argv,
+    end_shell_arguments,
     env_file,
     env_file_text,
     key_of,
     labels_of,
     own_labels,
+    shell_arguments,
 )
 from hakuriver.runner.drivers.events import Died, EngineEvents
 from hakuriver.runner.drivers.files import make_files, remove_record
 from hakuriver.runner.record import claim
 from hakuriver.runner.taskenv import carriers
-from hakuriver.system.command import Completed
+from hakuriver.system.command import Completed, fixed_environment
 from hakuriver.system.docker import Container, Docker, NoEngine
 
 __all__ = ["DockerDriver", "DockerSettings"]
@@ -51,6 +58,7 @@ _UNSEEN = (
 )
 _OUTSIDE = "stopped from outside HakuRiver (docker stop, kill or rm)"
 _VERB_SECONDS = 120.0
+_SHELL_GRACE_SECONDS = 1.0
 
 
 class DockerDriver:
@@ -352,6 +360,31 @@ class DockerDriver:
         with self._lock:
             self._containers.update((key_of(each.labels), each.id) for each in ours)
         return {key_of(each.labels): each.name for each in ours}
+
+    def shell(self, assignment: Assignment, command: Sequence[str], *, term: str | None) -> Shell:
+        with self._lock:
+            container = self._containers.get(assignment.key)
+        if container is None:
+            raise CannotStart("its container is not there")
+        note = f"shell.{secrets.token_hex(8)}"
+        argv = [
+            *self._docker.argv,
+            *shell_arguments(assignment, container, command, note=note, term=term),
+        ]
+        path = assignment.record / note
+        return Shell(argv, fixed_environment(), "/", lambda: self._end_shell(container, path))
+
+    def _end_shell(self, container: str, path: Path) -> None:
+        """Nobody sees a shell any more; it would go on, since docker leaves it to itself."""
+        try:
+            pid = int(path.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return
+        for name in ("HUP", "KILL"):
+            with contextlib.suppress(NoEngine):
+                if self._docker.run(*end_shell_arguments(container, pid, name)).code:
+                    return
+            time.sleep(_SHELL_GRACE_SECONDS)
 
     def discard(self, assignment: Assignment) -> None:
         with self._lock:

@@ -146,3 +146,41 @@ def env_file_text(env: Sequence[tuple[str, str]]) -> bytes:
                 " passed on through sudo (runner.use_sudo)"
             )
     return b"".join(lines)
+
+
+# The shell's pid inside, for whoever has to end it; then what the keeper did for the command.
+_SHELL = """echo "$$" >"$1"; hakuriver_n=$2 hakuriver_i=0; shift 2
+while [ "$hakuriver_i" -lt "$hakuriver_n" ]; do
+  eval "export $1=\\"\\$HAKURIVER_ENV_$hakuriver_i\\"; unset HAKURIVER_ENV_$hakuriver_i"
+  hakuriver_i=$((hakuriver_i + 1)); shift
+done
+unset hakuriver_n hakuriver_i TINI_KILL_PROCESS_GROUP
+if [ "$#" -gt 0 ]; then exec "$@"; fi
+if [ -x /bin/bash ]; then exec /bin/bash; fi
+exec /bin/sh"""
+_END_SHELL = 'kill -s "$1" -- "-$2" 2>/dev/null || kill -s "$1" "$2" 2>/dev/null'
+
+
+def shell_arguments(
+    assignment: Assignment, container: str, command: Sequence[str], *, note: str, term: str | None
+) -> list[str]:
+    """`docker exec` into a task's container; note is the name of a file in its record folder."""
+    names = [name for name, _ in assignment.order.env]
+    return [
+        "exec",
+        "--interactive",
+        *(["--tty", f"--env=TERM={term}"] if term else []),
+        container,
+        "/bin/sh",
+        "-c",
+        _SHELL,
+        "sh",
+        f"{_RECORD}/{note}",
+        str(len(names)),
+        *names,
+        *command,
+    ]
+
+
+def end_shell_arguments(container: str, pid: int, signal: str) -> list[str]:
+    return ["exec", "--user=0", container, "/bin/sh", "-c", _END_SHELL, "sh", signal, str(pid)]

@@ -14,7 +14,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from hakuriver.runner.drivers import (
     Ending,
     KilledBeforeStart,
     OnEnd,
+    Shell,
     Unit,
 )
 from hakuriver.runner.drivers.files import make_files, make_record, remove_record
@@ -40,6 +41,7 @@ from hakuriver.runner.drivers.proctree import (
 from hakuriver.runner.drivers.watcher import Watcher
 from hakuriver.runner.record import keeper_argv
 from hakuriver.runner.taskenv import (
+    CARRIER,
     bytes_argv,
     bytes_environment,
     carriers,
@@ -378,6 +380,17 @@ class ProcessDriver:
         # It claimed the attempt and has not written its pid yet, or never will.
         leaders = [each for each in members(mark) if each.session == each.pid]
         return leaders[0] if leaders else None
+
+    def shell(self, assignment: Assignment, command: Sequence[str], *, term: str | None) -> Shell:
+        # Without the driver's own mark: a shell is none of the task's processes, so it neither is
+        # killed with them nor does anybody wait for it.
+        env = {**self._environment(assignment), **dict(assignment.order.env)}
+        own = {name: value for name, value in env.items() if not name.startswith(CARRIER)}
+        own.pop(_DRIVER)
+        argv = [*self._as_user(), *(command or [self._login["SHELL"]])]
+        return Shell(
+            argv, {**own, **({"TERM": term} if term else {})}, str(self._settings.shared_data)
+        )
 
     def discard(self, assignment: Assignment) -> None:
         remove_record(assignment)

@@ -1,0 +1,268 @@
+"""Between a connection and a command: what comes in goes to its input, its output goes out.
+
+A Session is a command with or without a terminal; a Channel is a connection in the words that its
+peer speaks. Two threads: neither a peer that does not read nor a command that does not read can hold
+up the other direction.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import json
+import logging
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from hakuriver.model.errors import BadRequest, HakuRiverError
+from hakuriver.system import websocket
+from hakuriver.system.frames import Decoder, Exit, Frame, Kind, Size
+from hakuriver.system.websocket import Broken, Code, Opcode
+
+log = logging.getLogger(__name__)
+
+Stream = Literal["stdout", "stderr"]
+PING_SECONDS = 15.0
+SILENCE_SECONDS = 60.0
+"""A peer that has said nothing for so long is gone: the command is ended."""
+_CHUNK = 1 << 16
+
+
+class Session(Protocol):
+    """A running command. read() is called by one thread, everything else by another."""
+
+    def read(self) -> tuple[Stream, bytes] | None:
+        """The next output; None once there is no more."""
+
+    def exit(self) -> Exit:
+        """How it ended; after read() has returned None."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """To its input. Waits while it does not read; nothing if it is over."""
+
+    def close_input(self) -> None: ...
+
+    def resize(self, size: Size) -> None: ...
+
+    def hang_up(self) -> None:
+        """End it and what it has begun, if it is still there: nobody sees it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InputEnd:
+    pass
+
+
+Event = Input | InputEnd | Size
+
+
+class Channel(Protocol):
+    """A peer. receive() is called by one thread, everything else by another."""
+
+    def receive(self) -> Iterator[Event]:
+        """What the peer says, until it leaves; then it simply ends."""
+        ...
+
+    def output(self, stream: Stream, data: bytes) -> None:
+        """Raises OSError if the peer is gone."""
+
+    def ping(self) -> None: ...
+
+    def end(self, result: Exit) -> None: ...
+
+    def cut(self) -> None:
+        """The peer is gone; makes a waiting output() fail."""
+
+
+def run(channel: Channel, session: Session) -> None:
+    """Until the command ends, which is told, or the peer leaves, which ends the command."""
+    listener = threading.Thread(target=_listen, args=(channel, session), name="shell", daemon=True)
+    listener.start()
+    over = threading.Event()
+    pinger = threading.Thread(target=_ping, args=(channel, over), name="shell-ping", daemon=True)
+    pinger.start()
+    try:
+        while (piece := session.read()) is not None:
+            channel.output(*piece)
+        channel.end(session.exit())
+    except OSError:
+        pass  # The peer is gone.
+    finally:
+        over.set()
+        session.hang_up()
+
+
+def _listen(channel: Channel, session: Session) -> None:
+    try:
+        for event in channel.receive():
+            match event:
+                case Input(data):
+                    session.write(data)
+                case InputEnd():
+                    session.close_input()
+                case Size():
+                    session.resize(event)
+    except Exception:
+        # Outer edge of a thread: whatever a peer says, the command must not be left behind.
+        log.exception("a shell's input failed")
+    finally:
+        session.hang_up()
+        channel.cut()
+
+
+def _ping(channel: Channel, over: threading.Event) -> None:
+    while not over.wait(PING_SECONDS):
+        with contextlib.suppress(OSError):
+            channel.ping()
+
+
+class _Connection:
+    """A socket that several threads write to, one whole message at a time."""
+
+    def __init__(self, connection: socket.socket, first: bytes) -> None:
+        self._socket = connection
+        self._first = first
+        self._writing = threading.Lock()
+        connection.settimeout(None)
+        # The kernel's, for receiving alone: who takes long to read our output is there all the same, as
+        # its pings tell.
+        silence = struct.pack("ll", int(SILENCE_SECONDS), 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, silence)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Until the peer closes, breaks off, or is silent for too long."""
+        if self._first:
+            yield self._first
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(_CHUNK):
+                yield data
+
+    def send(self, data: bytes) -> None:
+        with self._writing:
+            self._socket.sendall(data)
+
+    def cut(self) -> None:
+        """Wake up whoever is sending: nobody receives it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class FrameChannel:
+    """Our own client, or our own host."""
+
+    def __init__(self, connection: socket.socket, first: bytes = b"") -> None:
+        self._connection = _Connection(connection, first)
+
+    def receive(self) -> Iterator[Event]:
+        decoder = Decoder()
+        try:
+            for data in self._connection.chunks():
+                for frame in decoder.feed(data):
+                    if frame.kind is Kind.STDIN:
+                        yield Input(frame.payload)
+                    elif frame.kind is Kind.END:
+                        yield InputEnd()
+                    elif frame.kind is Kind.RESIZE:
+                        yield Size.read(frame.payload)
+        except BadRequest as error:
+            log.warning("a shell's client was cut off: %s", error.detail)
+
+    def output(self, stream: Stream, data: bytes) -> None:
+        kind = Kind.STDOUT if stream == "stdout" else Kind.STDERR
+        self._connection.send(Frame(kind, data).encode())
+
+    def ping(self) -> None:
+        self._connection.send(Frame(Kind.PING).encode())
+
+    def end(self, result: Exit) -> None:
+        self._connection.send(result.frame().encode())
+
+    def cut(self) -> None:
+        self._connection.cut()
+
+
+class WebSocketChannel:
+    """A browser, or the first HakuRiver's docker-shell: JSON texts in WebSocket messages.
+
+    {"type": "input", "data": …} and {"type": "resize", "rows": …, "cols": …} come in,
+    {"type": "output", "data": …} and {"type": "error", "data": …} go out.
+    """
+
+    def __init__(self, connection: socket.socket, first: bytes = b"") -> None:
+        self._connection = _Connection(connection, first)
+        # A character may be cut in two by whatever carried it.
+        self._text = codecs.getincrementaldecoder("utf-8")("replace")
+        self._closed = False
+
+    def receive(self) -> Iterator[Event]:
+        decoder = websocket.Decoder()
+        try:
+            for data in self._connection.chunks():
+                for message in decoder.feed(data):
+                    if message.opcode is Opcode.CLOSE:
+                        self._close(Code.NORMAL)
+                        return
+                    if message.opcode is Opcode.PING:
+                        self._connection.send(websocket.encode(Opcode.PONG, message.data))
+                    elif message.opcode is Opcode.TEXT:
+                        yield self._event(message.data)
+        except Broken as error:
+            self._close(error.code, str(error))
+        except OSError:
+            return
+
+    def _event(self, data: bytes) -> Event:
+        try:
+            document = json.loads(data)
+            if document["type"] == "input":
+                return Input(str(document["data"]).encode("utf-8", "replace"))
+            if document["type"] == "resize":
+                rows, columns = int(document["rows"]), int(document["cols"])
+                return Size(min(max(rows, 1), 65535), min(max(columns, 1), 65535))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        raise Broken(Code.POLICY, "messages are input and resize, see the HTTP API")
+
+    def output(self, stream: Stream, data: bytes) -> None:
+        text = self._text.decode(data)
+        if text:
+            self._tell("output", text)
+
+    def _tell(self, kind: str, text: str) -> None:
+        message = json.dumps({"type": kind, "data": text}).encode("ascii")
+        self._connection.send(websocket.encode(Opcode.TEXT, message))
+
+    def ping(self) -> None:
+        self._connection.send(websocket.encode(Opcode.PING, b""))
+
+    def end(self, result: Exit) -> None:
+        if result.error:
+            self._tell("error", result.error)
+        code = Code.INTERNAL if result.error else Code.NORMAL
+        self._close(code, f"exit code {result.code}")
+
+    def cut(self) -> None:
+        self._connection.cut()
+
+    def refuse(self, error: HakuRiverError) -> None:
+        """There is nothing to be opened."""
+        self._tell("error", f"{error.detail} {error.hint}".rstrip())
+        known = error.http_status in (404, 409, 422)
+        self._close(Code.POLICY if known else Code.INTERNAL, error.detail)
+
+    def _close(self, code: Code, reason: str = "") -> None:
+        if not self._closed:
+            self._closed = True
+            with contextlib.suppress(OSError):
+                self._connection.send(websocket.encode_close(code, reason))
