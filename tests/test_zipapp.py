@@ -109,7 +109,9 @@ def test_packages_are_inside_with_their_licences(pyz: Path) -> None:
             package = line.partition("==")[0].replace("-", "_")
             assert f"{package}/__init__.py" in names
             assert any(name.startswith(f"licenses/{package}/LICEN") for name in names), package
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import docker, tomli; print(docker.__file__)"
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import docker, tomli; print(docker.__file__)"
+    )
     done = run(needs.base_python(), "-I", "-c", script, pyz)
     assert done.stdout == f"{pyz}/docker/__init__.py\n", done.stderr
 
@@ -138,7 +140,12 @@ def test_a_package_with_other_bytes_is_not_taken(
 def test_without_a_registry_the_error_says_what_to_do(tmp_path: Path) -> None:
     shutil.copy(ROOT / "vendor.lock", tmp_path)
     shutil.copy(ROOT / "build_zipapp.py", tmp_path)
-    environ = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": "/dev/null"}
+    environ = {
+        **os.environ,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": "",
+        "PIP_CONFIG_FILE": "/dev/null",
+    }
     done = subprocess.run(
         [sys.executable, tmp_path / "build_zipapp.py"], env=environ, capture_output=True, text=True
     )

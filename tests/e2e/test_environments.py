@@ -396,7 +396,10 @@ def test_jobs_go_on_without_their_client_and_others_see_them(
     for job in (first, second):
         assert "is published as" in host.run("docker", "jobs", job).out
     rows = json.loads(host.run("docker", "jobs", "--json").out)
-    assert [(row["job_id"], row["state"]) for row in rows[:2]] == [(second, "done"), (first, "done")]
+    assert [(row["job_id"], row["state"]) for row in rows[:2]] == [
+        (second, "done"),
+        (first, "done"),
+    ]
     assert len(tarballs(host)) == 2
 
 
@@ -435,7 +438,9 @@ def test_the_default_environment_is_made_at_the_start(
     assert tarballs(cluster) == [tarball], "once is enough"
 
 
-def test_a_default_environment_that_cannot_be_made_is_no_outage(cluster: Cluster, name: str) -> None:
+def test_a_default_environment_that_cannot_be_made_is_no_outage(
+    cluster: Cluster, name: str
+) -> None:
     image = f"localhost:1/{name}:none"
     cluster.start_host(docker_default_container_name=name, docker_initial_base_image=image)
     cluster.start_runner()

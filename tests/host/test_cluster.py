@@ -154,7 +154,9 @@ def test_a_default_environment_that_is_nowhere_is_refused_with_a_way_out(tmp_pat
 
 
 def test_tasks_of_an_environment_that_is_being_made_wait_and_say_so(tmp_path: Path) -> None:
-    office = Office(tmp_path, Defaults("base"), supply=Supply(making={"base": "base is being made"}))
+    office = Office(
+        tmp_path, Defaults("base"), supply=Supply(making={"base": "base is being made"})
+    )
     office.join()
     waiting, other = office.one(container_name=None), office.one()
     office.cluster.place()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hakuriver.host.tarballs import Publisher
 from hakuriver.model.errors import Conflict, NotFound, Refused
 from hakuriver.model.tarball import Version, manifest_to_json
-from hakuriver.host.tarballs import Publisher
 from hakuriver.system.tarballs import LEASE_SECONDS, LEASES, Tarballs
 from tests.system.test_archive import DIGEST, manifest, write
 

@@ -67,9 +67,7 @@ def versions(environment: str, *times: int) -> list[Version]:
     return [Version(environment, time, IMAGE, 1) for time in times]
 
 
-@pytest.mark.parametrize(
-    ("keep", "gone"), [(0, [2, 1]), (1, [2, 1]), (2, [1]), (3, []), (9, [])]
-)
+@pytest.mark.parametrize(("keep", "gone"), [(0, [2, 1]), (1, [2, 1]), (2, [1]), (3, []), (9, [])])
 def test_the_newest_versions_stay_and_one_always(keep: int, gone: list[int]) -> None:
     given = [*versions("a", 2, 1, 3), *versions("b", 1)]
     found = superseded(given, keep)

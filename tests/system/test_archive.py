@@ -52,7 +52,19 @@ def test_both_layouts_of_docker_are_read(tmp_path: Path, config: str) -> None:
         manifest(RepoTags=[5]),
         json.dumps(json.loads(manifest()) * 2).encode(),
     ],
-    ids=["empty", "none", "object", "null", "text", "deep", "bytes", "path", "number", "tags", "two"],
+    ids=[
+        "empty",
+        "none",
+        "object",
+        "null",
+        "text",
+        "deep",
+        "bytes",
+        "path",
+        "number",
+        "tags",
+        "two",
+    ],
 )
 def test_what_is_not_one_image_is_refused(tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path / "a.tar", {"manifest.json": content})
