@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ def main(arguments: list[str]) -> None:
         if not is_ready():
             make()
     os.chdir(ROOT)
+    # A shell that starts us in the background may have it ignored, and so would all that we start.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(PYTHON, [str(PYTHON), "-m", "pytest", *arguments])
 
 

@@ -72,13 +72,12 @@ def _split(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("id", metavar="ID", help="the task's number")
     parser.add_argument(
-        "command", metavar="COMMAND", nargs=argparse.REMAINDER, help="instead of a shell"
+        "command", metavar="COMMAND", nargs="*", help="behind --: instead of a shell"
     )
 
 
 def options(given: argparse.Namespace) -> ShellOptions:
-    words = given.command[1:] if given.command[:1] == ["--"] else given.command
-    return ShellOptions(given.id, tuple(words))
+    return ShellOptions(given.id, tuple(given.command))
 
 
 def run(options: ShellOptions, api: HostApi, out: Output) -> int:

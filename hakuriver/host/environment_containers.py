@@ -12,8 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hakuriver.host.engine import (
+    ANSWER_SECONDS,
+    WORK_SECONDS,
+    engine,
+    import_sdk,
+    sdk_errors,
+    words,
+)
 from hakuriver.host.exec_session import ExecSession
-from hakuriver.model.errors import Conflict, HakuRiverError, NotFound, Refused, Unavailable
+from hakuriver.model.errors import Conflict, HakuRiverError, NotFound, Refused
 from hakuriver.model.tarball import ENVIRONMENT_LABEL, ROLE_LABEL, image_of
 from hakuriver.system.bridge import Session
 from hakuriver.system.shell_request import ShellRequest
@@ -22,9 +30,6 @@ from hakuriver.system.shell_request import ShellRequest
 _SLEEP = "2147483647"
 _STOP_SECONDS = 10
 _SETTLE_SECONDS = 0.3
-_ANSWER_SECONDS = 60
-_WORK_SECONDS = 3600
-"""How long the engine may think about a commit or a start: it says nothing before the end."""
 
 OnPull = Callable[[int, int], None]
 """Called with bytes so far and in all, as far as they are known."""
@@ -48,14 +53,14 @@ class EnvironmentContainers:
         self._shared_data = shared_data
 
     def list(self) -> list[EnvironmentContainer]:
-        with _engine() as client:
+        with engine() as client:
             filters = {"label": f"{ROLE_LABEL}=environment"}
             found = client.containers.list(all=True, filters=filters, ignore_removed=True)
             return sorted(map(_described, found), key=lambda each: each.environment)
 
     def check_free(self, environment: str) -> None:
         """Raises Conflict if a container has the name, ours or not."""
-        with _engine() as client:
+        with engine() as client:
             container = _find(client, environment)
         if container is None:
             return
@@ -80,22 +85,18 @@ class EnvironmentContainers:
             pass
 
     def has_image(self, image: str) -> bool:
-        from docker.errors import ImageNotFound
-
-        with _engine() as client:
+        with engine() as client:
             try:
                 client.images.get(image)
-            except ImageNotFound:
+            except sdk_errors().ImageNotFound:
                 return False
             return True
 
     def pull(self, image: str, on_pull: OnPull) -> None:
         """Raises Refused with the engine's words."""
-        from docker.errors import APIError
-
         repository, tag = _split_tag(image)
         layers: dict[str, tuple[int, int]] = {}
-        with _engine(_WORK_SECONDS) as client:
+        with engine(WORK_SECONDS) as client:
             try:
                 for event in client.api.pull(repository, tag=tag, stream=True, decode=True):
                     if "error" in event:
@@ -104,14 +105,12 @@ class EnvironmentContainers:
                     if "id" in event and detail.get("total"):
                         layers[event["id"]] = (int(detail.get("current", 0)), int(detail["total"]))
                     on_pull(*map(sum, zip(*layers.values(), strict=True)) if layers else (0, 0))
-            except APIError as error:
-                raise Refused(*_cannot_pull(image, _words(error))) from None
+            except sdk_errors().APIError as error:
+                raise Refused(*_cannot_pull(image, words(error))) from None
 
     def create(self, image: str, environment: str) -> EnvironmentContainer:
         """Make and start it; nothing is left if it cannot be started. Raises Conflict, Refused."""
-        from docker.errors import APIError
-
-        with _engine() as client:
+        with engine() as client:
             try:
                 container = client.containers.create(
                     image,
@@ -122,18 +121,18 @@ class EnvironmentContainers:
                     init=True,
                     volumes={self._shared_data: {"bind": "/shared", "mode": "rw"}},
                 )
-            except APIError as error:
+            except sdk_errors().APIError as error:
                 if error.status_code == 409:
                     raise Conflict(
                         f"a container named '{environment}' has just been made"
                     ) from None
-                raise Refused(f"cannot make a container of {image}: {_words(error)}") from None
+                raise Refused(f"cannot make a container of {image}: {words(error)}") from None
             try:
                 container.start()
                 _check_stays(container, image)
-            except APIError as error:
+            except sdk_errors().APIError as error:
                 _remove(container)
-                raise _cannot_start(image, _words(error)) from None
+                raise _cannot_start(image, words(error)) from None
             except BaseException:
                 _remove(container)
                 raise
@@ -141,23 +140,21 @@ class EnvironmentContainers:
 
     def open(self, environment: str) -> str:
         """The id of its container, started if it was stopped. Raises NotFound, Conflict."""
-        from docker.errors import APIError
-
         with self._ours(environment) as container:
             try:
                 if container.status == "paused":
                     container.unpause()
                 container.start()  # Nothing, if it runs.
-            except APIError as error:
-                raise Conflict(f"cannot start '{environment}': {_words(error)}") from None
+            except sdk_errors().APIError as error:
+                raise Conflict(f"cannot start '{environment}': {words(error)}") from None
             return str(container.id)
 
     def exec(self, environment: str, wanted: ShellRequest) -> Session:
         """A command in its container, started if it was stopped. Raises NotFound, Conflict."""
         container = self.open(environment)
-        docker = _import_sdk()
-        with _engine():
-            client = docker.from_env(timeout=_ANSWER_SECONDS, version="auto")
+        docker = import_sdk()
+        with engine():
+            client = docker.from_env(timeout=ANSWER_SECONDS, version="auto")
         return ExecSession(
             client,
             container,
@@ -177,9 +174,7 @@ class EnvironmentContainers:
 
     def commit(self, environment: str, user: str) -> Committed:
         """Make the image hakuriver/ENV:base of it, running or not; paused for that moment."""
-        from docker.errors import APIError
-
-        with self._ours(environment, _WORK_SECONDS) as container:
+        with self._ours(environment, WORK_SECONDS) as container:
             client = container.client
             before = _image_id(client, image_of(environment))
             config = _config_of_image(client, container)
@@ -194,14 +189,14 @@ class EnvironmentContainers:
                     repository, tag, author=f"{user or 'somebody'} with HakuRiver", changes=changes
                 )
                 attrs = client.images.get(image.id).attrs
-            except APIError as error:
-                raise HakuRiverError(f"cannot commit '{environment}': {_words(error)}") from None
+            except sdk_errors().APIError as error:
+                raise HakuRiverError(f"cannot commit '{environment}': {words(error)}") from None
             layers = tuple((attrs.get("RootFS") or {}).get("Layers") or ())
             return Committed(image.id, int(attrs.get("Size") or 0), layers, before)
 
     def undo_commit(self, environment: str, committed: Committed) -> None:
         """Give the name back to the image that had it before, and drop the new one."""
-        with contextlib.suppress(HakuRiverError), _engine() as client:
+        with contextlib.suppress(HakuRiverError), engine() as client:
             if committed.before is not None:
                 repository, tag = image_of(environment).split(":")
                 client.api.tag(committed.before, repository, tag, force=True)
@@ -211,20 +206,20 @@ class EnvironmentContainers:
                 client.api.remove_image(committed.image_id)
 
     def image_id(self, environment: str) -> str | None:
-        with _engine() as client:
+        with engine() as client:
             return _image_id(client, image_of(environment))
 
     def remove_superseded(self) -> None:
         """Remove earlier images of environments that nothing uses."""
-        with _engine() as client:
+        with engine() as client:
             filters = {"dangling": True, "label": f"{ROLE_LABEL}=image"}
             for image in client.images.list(filters=filters):
                 with contextlib.suppress(Exception):  # In use: the engine says no.
                     client.api.remove_image(image.id)
 
     @contextlib.contextmanager
-    def _ours(self, environment: str, seconds: float = _ANSWER_SECONDS) -> Iterator[Any]:
-        with _engine(seconds) as client:
+    def _ours(self, environment: str, seconds: float = ANSWER_SECONDS) -> Iterator[Any]:
+        with engine(seconds) as client:
             container = _find(client, environment)
             if container is None:
                 raise NotFound(
@@ -247,65 +242,10 @@ class Committed:
     before: str | None
 
 
-@contextlib.contextmanager
-def _engine(seconds: float = _ANSWER_SECONDS) -> Iterator[Any]:
-    """A client of the SDK; what goes wrong with the engine is Unavailable, in plain words."""
-    docker = _import_sdk()
-    from docker.errors import APIError, DockerException
-    from requests.exceptions import RequestException
-
-    client = None
-    try:
-        client = docker.from_env(timeout=seconds, version="auto")
-        yield client
-    except HakuRiverError:
-        raise
-    except APIError as error:
-        raise HakuRiverError(f"the Docker engine says: {_words(error)}") from None
-    except (DockerException, RequestException, OSError) as error:
-        raise _no_engine(error) from None
-    finally:
-        if client is not None:
-            client.close()
-
-
-def _import_sdk() -> Any:
-    try:
-        import docker
-    except ModuleNotFoundError:
-        raise Unavailable(
-            "environments need the Python package docker, which this checkout has not got",
-            "Run the host from the built file: python3 build_zipapp.py, then"
-            " dist/hakuriver.pyz host",
-        ) from None
-    return docker
-
-
-def _no_engine(error: Exception) -> Unavailable:
-    text = str(error)
-    if "Permission denied" in text or "PermissionError" in text:
-        return Unavailable(
-            "the user that runs the host may not use its Docker engine",
-            "Add that user to the group docker (usermod -aG docker USER), and start the host anew.",
-        )
-    if "No such file" in text or "FileNotFoundError" in text or "Connection refused" in text:
-        return Unavailable(
-            "there is no Docker engine on the host, or it does not run",
-            "Install Docker on the host (on Debian: apt install docker.io), or start it:"
-            " systemctl start docker",
-        )
-    return Unavailable(
-        f"the host's Docker engine does not answer: {text[:300]}",
-        "Look after it: systemctl status docker",
-    )
-
-
 def _find(client: Any, environment: str) -> Any | None:
-    from docker.errors import NotFound as NoSuchContainer
-
     try:
         container = client.containers.get(environment)
-    except NoSuchContainer:
+    except sdk_errors().NotFound:
         return None
     # The engine takes a name for the beginning of an id as well.
     return container if container.name == environment else None
@@ -346,20 +286,16 @@ def _described(container: Any) -> EnvironmentContainer:
 
 def _config_of_image(client: Any, container: Any) -> dict[str, Any]:
     """Of the image that the container was made from; empty if that is gone."""
-    from docker.errors import ImageNotFound
-
     try:
         return dict(client.images.get(container.attrs["Image"]).attrs.get("Config") or {})
-    except ImageNotFound:
+    except sdk_errors().ImageNotFound:
         return {}
 
 
 def _image_id(client: Any, name: str) -> str | None:
-    from docker.errors import ImageNotFound
-
     try:
         return str(client.images.get(name).id)
-    except ImageNotFound:
+    except sdk_errors().ImageNotFound:
         return None
 
 
@@ -405,11 +341,7 @@ def _cannot_start(image: str, words: str) -> Refused:
 
 
 def _cannot_exec(error: Exception) -> HakuRiverError:
-    words = _words(error)
-    if "executable file not found" in words or "no such file or directory" in words:
-        return Refused(f"the container has no such program: {words[:300]}")
-    return HakuRiverError(f"cannot open a shell in the container: {words[:500]}")
-
-
-def _words(error: Any) -> str:
-    return str(getattr(error, "explanation", None) or error)
+    said = words(error)
+    if "executable file not found" in said or "no such file or directory" in said:
+        return Refused(f"the container has no such program: {said[:300]}")
+    return HakuRiverError(f"cannot open a shell in the container: {said[:500]}")

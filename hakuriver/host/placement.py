@@ -100,7 +100,7 @@ def place(
         if not open_nodes:
             break
         kind = (task.cores, task.memory, task.container, task.target)
-        if kind in hopeless or task.container in supply.making:
+        if kind in hopeless or _being_made(task, nodes, supply):
             continue
         usable = [
             nodes[name] for name in _wanted(task, open_nodes) if not _cannot(task, nodes[name])
@@ -119,9 +119,9 @@ def place(
 
 def explain(task: Waiting, places: Iterable[Place], supply: Supply = NO_SUPPLY) -> str:
     """Why a task waits, for people: one reason if all nodes share it, else one per node."""
-    if task.container is not None and task.container in supply.making:
-        return supply.making[task.container]
     nodes = {place.name: place for place in places}
+    if _being_made(task, nodes, supply):
+        return supply.making[task.container or ""]
     if not nodes:
         return "no node has registered yet"
     wanted = sorted(_wanted(task, set(nodes)))
@@ -138,6 +138,13 @@ def explain(task: Waiting, places: Iterable[Place], supply: Supply = NO_SUPPLY) 
     if len(kinds) == 1 and len(blocked) > 1:
         return f"all nodes: {kinds.pop()}"
     return "; ".join(f"{name}: {reason}" for name, reason in sorted(blocked.items()))
+
+
+def _being_made(task: Waiting, nodes: Mapping[str, Place], supply: Supply) -> bool:
+    """Its environment is packed for the first time, and no node has the image yet."""
+    return task.container in supply.making and not any(
+        task.container in node.environments for node in nodes.values()
+    )
 
 
 def _wanted(task: Waiting, names: set[str]) -> set[str]:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import pwd
 import shutil
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hakuriver import PROTOCOL, __version__
-from hakuriver.model.errors import UsageError
 from hakuriver.model.messages import Heartbeat, HeartbeatAnswer, RegisterAnswer
 from hakuriver.model.node import Capacity, NodeInfo
-from hakuriver.model.target import NODE_NAME
-from hakuriver.model.units import parse_size
 from hakuriver.runner.agent import Agent
 from hakuriver.runner.drivers import Driver
 from hakuriver.runner.drivers.docker import DockerDriver, DockerSettings
 from hakuriver.runner.drivers.process import ProcessDriver, ProcessSettings
 from hakuriver.runner.engine import EngineState
-from hakuriver.runner.fingerprint import boot_identity, numa_nodes, total_cores, total_memory
+from hakuriver.runner.fingerprint import boot_identity
 from hakuriver.runner.heartbeat import Heart
 from hakuriver.runner.host_api import HostApi
 from hakuriver.runner.images import Images
@@ -33,6 +28,7 @@ from hakuriver.runner.pool import Pool, Timers
 from hakuriver.runner.recovery import Recovery
 from hakuriver.runner.reports import Reporter
 from hakuriver.runner.routes import ROUTES, Desk
+from hakuriver.runner.settings import capacity_of, make_dir, node_name, route_to_host, task_user
 from hakuriver.runner.shared import shared_dir_problem
 from hakuriver.runner.shells import Shells
 from hakuriver.runner.vitals import Meter
@@ -49,7 +45,6 @@ from hakuriver.system.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
-_TASKS_PER_CORE = 4
 _ENGINE_SECONDS = 5.0
 _IMAGES_SECONDS = 60.0
 
@@ -101,20 +96,20 @@ class Runner:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._name = _node_name(config)
-        self._state = _make_dir(config.path("paths.runner_state_dir") / self._name)
+        self._name = node_name(config)
+        self._state = make_dir(config.path("paths.runner_state_dir") / self._name)
         self._lock = LockFile(self._state / "lock", what="a runner")
         self._shared_dir = config.path("paths.shared_dir")
-        self._local_temp_dir = _make_dir(config.path("paths.local_temp_dir"))
-        self._capacity = _capacity(config)
-        self._user = _user(config)
+        self._local_temp_dir = make_dir(config.path("paths.local_temp_dir"))
+        self._capacity = capacity_of(config)
+        self._user = task_user(config)
         self._ledger = Ledger(self._state)
         self._meter = Meter()
         self._docker = Docker(("sudo", "-n") if config.switch("runner.use_sudo") else ())
         self._engine = EngineState(self._docker)
         self._agent: Agent | None = None
         self._parts: _Parts | None = None
-        address = config.text("network.runner_address") or _route_to_host(config)
+        address = config.text("network.runner_address") or route_to_host(config)
         bind = config.text("network.runner_bind_ip") or address
         check_bind(
             bind,
@@ -337,69 +332,3 @@ class _Parts:
         self._timers.stop()
         self._process.stop()
         self._reporter.stop()
-
-
-def _node_name(config: Config) -> str:
-    name = config.text("runner.name") or socket.gethostname()
-    if NODE_NAME.fullmatch(name) is None:
-        raise UsageError(
-            f"'{name}' cannot be the name of a node", "Give another one: --name, or runner.name."
-        )
-    return name
-
-
-def _make_dir(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make {path}: {error.strerror}") from None
-    return path
-
-
-def _capacity(config: Config) -> Capacity:
-    cores = config.number("runner.cores") or total_cores()
-    memory = config.text("runner.memory")
-    return Capacity(
-        cores=cores,
-        memory=parse_size(memory) if memory else total_memory(),
-        max_tasks=config.whole("runner.max_tasks")
-        or max(_TASKS_PER_CORE, round(_TASKS_PER_CORE * cores)),
-        numa=numa_nodes(),
-    )
-
-
-def _user(config: Config) -> pwd.struct_passwd | None:
-    """The user of tasks without a container, None if it is our own. Raises UsageError."""
-    name = config.text("environment.runner_user")
-    if not name:
-        return None
-    try:
-        user = pwd.getpwnam(name)
-    except KeyError:
-        raise UsageError(f"environment.runner_user: there is no user {name} here") from None
-    if user.pw_uid == os.getuid():
-        return None
-    if os.getuid() != 0:
-        raise UsageError(
-            f"environment.runner_user = {name} needs a runner that is root",
-            f"Start the runner as root, or as {name}.",
-        )
-    return user
-
-
-def _route_to_host(config: Config) -> str:
-    """The address of this machine that packets to the host leave from."""
-    host, port = config.text("network.host_reachable_address"), config.whole("network.host_port")
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port or 1, type=socket.SOCK_DGRAM
-        )[0]
-        with socket.socket(family, kind, proto) as probe:
-            # A datagram socket's connect sends nothing; it only chooses the route.
-            probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError as error:
-        raise UsageError(
-            f"cannot find a route to the host {host}: {error.strerror or error}",
-            "Check network.host_reachable_address, or set network.runner_address.",
-        ) from None

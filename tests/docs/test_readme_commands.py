@@ -28,6 +28,7 @@ from tests.support.cluster import free_port, kill_tasks, remove_containers
 from tests.support.wait import wait_until
 
 ENVIRONMENT = "my-env"
+IMAGES = (f"hakuriver/{ENVIRONMENT}:base", "python:3.12-slim")
 READY = {
     "host": "host serving on ",
     "runner": "registered with the host at ",
@@ -60,22 +61,27 @@ def test_with_an_engine_those_in_containers_do_too(
 
 @pytest.fixture
 def environment_image() -> Iterator[None]:
-    """The environment that the pages name. An image of that name that is there already is used."""
+    """The environment that the pages name, and the image that they begin with: busybox for both.
+
+    Images of those names that are there already are used.
+    """
     needs.needs(needs.docker(), needs.static_busybox())
-    image = f"hakuriver/{ENVIRONMENT}:base"
-    # One session at a time: the name is the same for all.
+    # One session at a time: the names are the same for all.
     with open(Path(tempfile.gettempdir(), "hakuriver-docs-image.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        there = ["docker", "image", "inspect", image]
-        ours = subprocess.run(there, capture_output=True, timeout=60).returncode != 0
-        if ours:
+        ours = [image for image in IMAGES if docker("image", "inspect", image).returncode != 0]
+        for image in ours:
             images.import_image(image, images.system_tar(), ["ENV PATH=/bin"])
         try:
             yield
         finally:
+            docker("rm", "--force", ENVIRONMENT)
             if ours:
-                argv = ["docker", "rmi", "--force", image]
-                subprocess.run(argv, capture_output=True, timeout=60)
+                docker("rmi", "--force", *ours)
+
+
+def docker(*argv: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["docker", *argv], capture_output=True, timeout=60)
 
 
 def type_all(page: Path, folder: Path, *, docker: bool) -> None:

@@ -178,7 +178,7 @@ def test_an_image_that_is_nowhere_fails_at_once_and_says_how_to_make_it(standing
     cluster = standing
     task = cluster.wait_final(cluster.submit("true", container_name="no-such-env"), timeout=5)
     assert task["status"] == "failed"
-    for words in ("no-such-env", "hakuriver/no-such-env:base", "docker load", "node1"):
+    for words in ("no-such-env", "hakuriver/no-such-env:base", "docker create-tar", "node1"):
         assert words in task["error_message"], task
     waited = cluster.client("--container", "no-such-env", "--wait", "--", "true", check=False)
     assert waited.returncode == 125
@@ -302,6 +302,7 @@ def test_the_default_environment_is_used_or_its_absence_told(
     up: Up, docker_image: str, cluster: Cluster
 ) -> None:
     cluster.settings["docker_default_container_name"] = docker_image
+    cluster.settings["docker_initial_base_image"] = ""
     up()
     task, said = finished(cluster, "sh", "-c", "pwd")
     assert (said, task["container_name"]) == ("/shared\n", docker_image)

@@ -17,11 +17,9 @@ from pathlib import Path
 
 from hakuriver.model.messages import Attempt, RunOrder
 from hakuriver.model.submission import parse_mount
-from hakuriver.model.tarball import image_of
 from hakuriver.runner.drivers import (
     Assignment,
     CannotStart,
-    Ending,
     ImageGone,
     KilledBeforeStart,
     OnEnd,
@@ -39,9 +37,15 @@ from hakuriver.runner.drivers.docker_argv import (
     own_labels,
     shell_arguments,
 )
+from hakuriver.runner.drivers.docker_ending import (
+    ENGINE_STOPPED,
+    OUTSIDE,
+    UNSEEN,
+    WENT_AWAY,
+    ending_of,
+)
 from hakuriver.runner.drivers.events import Died, EngineEvents
 from hakuriver.runner.drivers.files import make_files, remove_record
-from hakuriver.runner.record import claim
 from hakuriver.runner.taskenv import carriers
 from hakuriver.system.command import Completed, fixed_environment
 from hakuriver.system.docker import Container, Docker, NoEngine
@@ -50,13 +54,6 @@ __all__ = ["DockerDriver", "DockerSettings"]
 
 log = logging.getLogger(__name__)
 
-_ENGINE_STOPPED = "the Docker engine stopped"
-_WENT_AWAY = "the Docker engine went away while it was started"
-_UNSEEN = (
-    "ended while the runner was away: the Docker engine stopped, somebody stopped the container,"
-    " or the supervising process was killed"
-)
-_OUTSIDE = "stopped from outside HakuRiver (docker stop, kill or rm)"
 _VERB_SECONDS = 120.0
 _SHELL_GRACE_SECONDS = 1.0
 
@@ -235,7 +232,7 @@ class DockerDriver:
         if assignment is None or died.labels.get("hakuriver.record") != assignment.record.name:
             self._remove(died.container)
             return
-        problem = {"": "", "outside": _OUTSIDE, "engine": _ENGINE_STOPPED}[died.cause]
+        problem = {"": "", "outside": OUTSIDE, "engine": ENGINE_STOPPED}[died.cause]
         with self._lock:
             self._containers.setdefault(key, died.container)
         self._end(assignment, died.exit_code, problem)
@@ -245,40 +242,7 @@ class DockerDriver:
             if self._assignments.pop(assignment.key, None) is None:
                 return  # Told already: an event and a listing may both see it.
             self._recovering.pop(assignment.key, None)
-        self._on_end([self._ending(assignment, exit_code, problem)])
-
-    def _ending(self, assignment: Assignment, exit_code: int | None, problem: str) -> Ending:
-        found = assignment.exit()
-        started = assignment.started()
-        if found is not None:
-            record, ended_at = found
-            # A task that the engine's stop did not disturb ended as it ended.
-            # Nor was one with exit code 137: a SIGKILL from outside takes the keeper along.
-            code = record.exit_code
-            disturbed = problem if code is None or (code > 128 and code != 137) else ""
-            return Ending(assignment.key, record, ended_at, exit_code, disturbed)
-        never_ran = ""
-        if started is None or started.by_runner:
-            image = image_of(assignment.order.container or "")
-            never_ran = f"image {image} has no /bin/sh that can be run"
-        if never_ran and (problem or exit_code not in (125, 126, 127)):
-            never_ran = (
-                f"the container ended before the task began: {problem or f'exit code {exit_code}'}"
-            )
-        again = bool(never_ran) and problem in (_ENGINE_STOPPED, _WENT_AWAY)
-        if again and not self._claim(assignment):
-            never_ran, again = "", False  # A keeper was quicker.
-        if not problem and not never_ran:
-            problem = "the supervising process was killed"
-        return Ending(assignment.key, None, time.time(), exit_code, problem, never_ran, again)
-
-    def _claim(self, assignment: Assignment) -> bool:
-        """Whether nothing of it ever ran; then nothing can any more."""
-        try:
-            return claim(assignment.record)
-        except OSError as error:
-            log.warning("task %d: cannot claim its record: %s", assignment.order.task, error)
-            return False
+        self._on_end([ending_of(assignment, exit_code, problem)])
 
     def _look(self, *, gap: bool, but: frozenset[str]) -> None:
         """Compare all containers that carry our labels with what we believe."""
@@ -307,18 +271,18 @@ class DockerDriver:
                 self._end(assignment, each.exit_code, problem)
             elif each.state == "created" and key in recovering:
                 self._remove(each.id)
-                self._end(assignment, None, _WENT_AWAY)
+                self._end(assignment, None, WENT_AWAY)
             elif key in recovering:
                 with self._lock:
                     self._recovering.pop(key, None)
         for key in (set(placed) | set(recovering)) & expected & set(known) - seen:
-            self._end(known[key], None, _OUTSIDE if key in placed else _ENGINE_STOPPED)
+            self._end(known[key], None, OUTSIDE if key in placed else ENGINE_STOPPED)
 
     def _guess(self, assignment: Assignment, exit_code: int | None, container: str = "") -> str:
         """Who ended it unseen, if anybody: an engine that stops sends TERM, and then KILL."""
         if exit_code not in (137, 143) or assignment.killed() or self._events.expected(container):
             return ""
-        return _ENGINE_STOPPED if self._events.lost else _UNSEEN
+        return ENGINE_STOPPED if self._events.lost else UNSEEN
 
     def _remove_stranger(self, container: Container) -> None:
         """Ours by its labels and unknown to the ledger: a start that went wrong half-way."""

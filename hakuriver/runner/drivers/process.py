@@ -10,13 +10,11 @@ import contextlib
 import logging
 import os
 import pwd
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from hakuriver.model.messages import Attempt
 from hakuriver.runner.drivers import (
@@ -29,6 +27,12 @@ from hakuriver.runner.drivers import (
     Unit,
 )
 from hakuriver.runner.drivers.files import make_files, make_record, remove_record
+from hakuriver.runner.drivers.node_argv import (
+    ProcessSettings,
+    as_user,
+    environment,
+    keeper_command,
+)
 from hakuriver.runner.drivers.proctree import (
     Mark,
     Process,
@@ -39,15 +43,14 @@ from hakuriver.runner.drivers.proctree import (
     younger_than,
 )
 from hakuriver.runner.drivers.watcher import Watcher
-from hakuriver.runner.record import keeper_argv
 from hakuriver.runner.taskenv import (
     CARRIER,
     bytes_argv,
     bytes_environment,
-    carriers,
     login_environment,
-    our_variables,
 )
+
+__all__ = ["ProcessDriver", "ProcessSettings"]
 
 log = logging.getLogger(__name__)
 
@@ -56,19 +59,6 @@ _YOUNG_SECONDS = 60.0
 _SWEEP_SECONDS = 0.1
 _SETTLE_SECONDS = 2.0
 _GIVE_UP_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessSettings:
-    """user None means the runner's own; grace in seconds; numactl None: not on this machine."""
-
-    cluster: str
-    node: str
-    shared_data: Path
-    local_temp_dir: Path
-    grace: float
-    numactl: str | None = None
-    user: pwd.struct_passwd | None = None
 
 
 @dataclass(slots=True)
@@ -145,55 +135,10 @@ class ProcessDriver:
 
     def argv(self, assignment: Assignment) -> list[str]:
         """The whole command line of the keeper. Raises CannotStart."""
-        order, settings = assignment.order, self._settings
-        return [
-            *self._as_user(),
-            "/bin/sh",
-            "-c",
-            *keeper_argv(
-                record=str(assignment.record),
-                out=str(assignment.stdout),
-                err=str(assignment.stderr),
-                workdir=str(settings.shared_data),
-                counters=False,
-                env_names=[name for name, _ in order.env],
-                argv=[*self._bound_to(order.numa), *order.argv],
-            ),
-        ]
-
-    def _as_user(self) -> list[str]:
-        user = self._settings.user
-        if user is None:
-            return []
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            raise CannotStart("runner_user needs the program setpriv (package util-linux)")
-        return [setpriv, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--"]
-
-    def _bound_to(self, numa: int | None) -> list[str]:
-        if numa is None:
-            return []
-        if self._settings.numactl is None:
-            raise CannotStart(
-                f"NUMA node {numa} was asked for and there is no numactl on this node;"
-                " install it or set paths.numactl_path"
-            )
-        return [self._settings.numactl, f"--cpunodebind={numa}", f"--membind={numa}", "--"]
+        return [*as_user(self._settings.user), *keeper_command(self._settings, assignment)]
 
     def _environment(self, assignment: Assignment) -> dict[str, str]:
-        settings = self._settings
-        return {
-            **self._login,
-            **our_variables(
-                assignment.order,
-                cluster=settings.cluster,
-                node=settings.node,
-                shared_dir=str(settings.shared_data),
-                local_temp_dir=str(settings.local_temp_dir),
-            ),
-            _DRIVER: self.name,
-            **carriers(assignment.order),
-        }
+        return {**environment(self._settings, assignment, self._login), _DRIVER: self.name}
 
     def _watch(self, assignment: Assignment, keeper: Process, *, child: bool) -> None:
         with self._lock:
@@ -387,7 +332,7 @@ class ProcessDriver:
         env = {**self._environment(assignment), **dict(assignment.order.env)}
         own = {name: value for name, value in env.items() if not name.startswith(CARRIER)}
         own.pop(_DRIVER)
-        argv = [*self._as_user(), *(command or [self._login["SHELL"]])]
+        argv = [*as_user(self._settings.user), *(command or [self._login["SHELL"]])]
         return Shell(
             argv, {**own, **({"TERM": term} if term else {})}, str(self._settings.shared_data)
         )
