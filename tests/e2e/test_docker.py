@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from tests.e2e.conftest import Up
 from tests.e2e.witness import all_final, prepare, signal_file, until_file
 from tests.support.cluster import Cluster
 from tests.support.images import USER_ID, Images
+from tests.support.processes import files_of_all
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.docker
@@ -107,13 +107,7 @@ def test_values_of_the_environment_are_on_no_command_line(
 
     def spy() -> None:
         while not stop.is_set():
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    text = path.read_bytes()
-                except OSError:
-                    continue
-                if b"s3cr3t" in text:
-                    seen.add(text)
+            seen.update(line for _, line in files_of_all("cmdline") if b"s3cr3t" in line)
 
     watcher = threading.Thread(target=spy)
     watcher.start()
@@ -302,7 +296,7 @@ def test_the_default_environment_is_used_or_its_absence_told(
     up: Up, docker_image: str, cluster: Cluster
 ) -> None:
     cluster.settings["docker_default_container_name"] = docker_image
-    cluster.settings["docker_initial_base_image"] = ""
+    cluster.settings["docker_initial_base_image"] = "localhost:1/nothing:there"
     up()
     task, said = finished(cluster, "sh", "-c", "pwd")
     assert (said, task["container_name"]) == ("/shared\n", docker_image)
@@ -311,6 +305,9 @@ def test_the_default_environment_is_used_or_its_absence_told(
     cluster.host.environ.update(cluster.environ())
     cluster.host.restart()
     cluster.wait_online()
-    refused = cluster.client("--", "true", check=False)
-    assert refused.returncode == 5
-    assert "not-made-yet" in refused.err
+
+    def refused() -> str:
+        done = cluster.client("--", "true", check=False)
+        return done.err if done.returncode == 5 else ""
+
+    assert "not-made-yet" in wait_until(refused, timeout=40, message="it could not be made")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +12,7 @@ from tests.e2e.conftest import Up
 from tests.e2e.test_engine import containers
 from tests.e2e.witness import all_final, assert_ran_once, signal_file, until_file, witness
 from tests.support.cluster import Cluster
+from tests.support.processes import files_of_all
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.docker
@@ -69,13 +68,12 @@ def test_a_killed_events_program_is_replaced(up: Up, docker_image: str) -> None:
 
 def listeners(cluster: Cluster) -> list[int]:
     """`docker events` programs of this cluster."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            line = path.read_bytes()
-            if line.startswith(b"docker\0events\0") and cluster.cluster_id().encode() in line:
-                found.append(int(path.parent.name))
-    return found
+    mark = cluster.cluster_id().encode()
+    return [
+        pid
+        for pid, line in files_of_all("cmdline")
+        if line.startswith(b"docker\0events\0") and mark in line
+    ]
 
 
 def test_a_runner_that_is_killed_leaves_no_program_of_ours_behind(

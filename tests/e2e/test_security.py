@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from hakuriver.host.routes import ROUTES as HOST_ROUTES
 from hakuriver.runner.routes import ROUTES as RUNNER_ROUTES
 from hakuriver.system.router import Route
 from tests.support.cluster import Cluster
+from tests.support.processes import files_of_all
 from tests.support.program import Program
 from tests.support.wait import wait_until
 
@@ -124,12 +124,7 @@ def test_a_secret_is_in_no_log_and_on_no_command_line(guarded: Cluster) -> None:
     task_id = guarded.submit("sh", "-c", "sleep 0.5", env_vars={"PASSWORD": secret})
     guarded.wait_status(task_id, "running")
     ask(guarded.host, "GET", "/tasks", {"Authorization": f"Bearer {TOKEN}-almost"})
-    seen = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            seen.append(path.read_bytes())
-        except OSError:
-            continue
+    seen = [line for _, line in files_of_all("cmdline")]
     assert not [line for line in seen if secret.encode() in line or TOKEN.encode() in line]
     guarded.wait_final(task_id)
     for program in guarded.programs:

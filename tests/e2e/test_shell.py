@@ -64,11 +64,13 @@ class Typist:
         return self.seen
 
     def wait_for(self, pattern: bytes) -> re.Match[bytes]:
-        return wait_until(
+        found = wait_until(
             lambda: re.search(pattern, self.look()),
             timeout=30,
             message=lambda: f"{pattern!r} in {self.seen[-2000:]!r}",
         )
+        assert found is not None
+        return found
 
     def run(self, command: str, pattern: bytes) -> re.Match[bytes]:
         self.seen = b""

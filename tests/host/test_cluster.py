@@ -154,16 +154,14 @@ def test_a_default_environment_that_is_nowhere_is_refused_with_a_way_out(tmp_pat
 
 
 def test_tasks_of_an_environment_that_is_being_made_wait_and_say_so(tmp_path: Path) -> None:
-    office = Office(
-        tmp_path, Defaults("base"), supply=Supply(making={"base": "base is being made"})
-    )
+    office = Office(tmp_path, Defaults("new"), supply=Supply(making={"new": "new is being made"}))
     office.join()
     waiting, other = office.one(container_name=None), office.one()
     office.cluster.place()
     assert office.task(waiting).status is Status.PENDING
-    assert office.task(waiting).message == "base is being made"
+    assert office.task(waiting).message == "new is being made"
     assert office.task(other).status is Status.ASSIGNING, "nobody else waits for it"
-    office.supply = Supply(published=frozenset({"base"}))
+    office.supply = Supply(published=frozenset({"new"}))
     office.cluster.place()
     assert office.task(waiting).status is Status.ASSIGNING
     office.store.close()

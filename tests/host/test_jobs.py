@@ -54,7 +54,7 @@ def test_a_failure_is_told_to_whoever_waits(jobs: Jobs) -> None:
 
 
 def test_a_fault_of_ours_ends_the_job_too(jobs: Jobs) -> None:
-    job = jobs.start("pack", "env", lambda progress: {}["nothing"])
+    job = jobs.start("pack", "env", lambda progress: progress.nothing)  # type: ignore[attr-defined]
     wait_until(lambda: jobs.get(job.id).state.over)
     assert jobs.get(job.id).message == "internal error"
 
@@ -85,7 +85,8 @@ def test_followers_hear_of_each_change(jobs: Jobs) -> None:
 
     job = jobs.start("pack", "env", work)
     assert gate.begun.wait(5)
-    running = wait_until(lambda: jobs.get(job.id).state is JobState.RUNNING and jobs.get(job.id))
+    wait_until(lambda: jobs.get(job.id).state is JobState.RUNNING)
+    running = jobs.get(job.id)
     seen: list[Job] = []
     follower = threading.Thread(target=lambda: seen.append(jobs.wait(job.id, running.revision, 30)))
     follower.start()

@@ -41,7 +41,7 @@ class FakeProc:
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
     made = FakeProc(tmp_path)
     monkeypatch.setattr(proctree, "PROC", str(tmp_path))
-    monkeypatch.setattr(proctree.time, "sleep", made.sleep)
+    monkeypatch.setattr("hakuriver.runner.drivers.proctree.time.sleep", made.sleep)
     return made
 
 

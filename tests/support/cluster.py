@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from hakuriver.system.config import SETTINGS
+from tests.support.processes import files_of_all
 from tests.support.program import Program
 from tests.support.wait import wait_until
 
@@ -307,14 +308,7 @@ def free_port() -> int:
 def task_processes(cluster: str) -> list[int]:
     """Processes whose environment says that they belong to a task of this cluster."""
     wanted = f"HAKURIVER_CLUSTER={cluster}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:  # gone, or another user's
-            continue
-    return found
+    return [pid for pid, environ in files_of_all("environ") if wanted in environ.split(b"\0")]
 
 
 def kill_tasks(cluster: str) -> None:
