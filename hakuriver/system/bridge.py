@@ -89,7 +89,9 @@ def run(channel: Channel, session: Session) -> None:
     listener = threading.Thread(target=_listen, args=(channel, session), name="shell", daemon=True)
     listener.start()
     over = threading.Event()
-    pinger = threading.Thread(target=_ping, args=(channel, over), name="shell-ping", daemon=True)
+    pinger = threading.Thread(
+        target=_ping, args=(channel, session, over), name="shell-ping", daemon=True
+    )
     pinger.start()
     try:
         while (piece := session.read()) is not None:
@@ -120,10 +122,15 @@ def _listen(channel: Channel, session: Session) -> None:
         channel.cut()
 
 
-def _ping(channel: Channel, over: threading.Event) -> None:
+def _ping(channel: Channel, session: Session, over: threading.Event) -> None:
+    """Notices that the peer is gone while a command that neither reads nor writes holds up the others."""
     while not over.wait(PING_SECONDS):
-        with contextlib.suppress(OSError):
+        try:
             channel.ping()
+        except OSError:
+            session.hang_up()
+            channel.cut()
+            return
 
 
 class _Connection:

@@ -17,6 +17,7 @@ import termios
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,6 +203,31 @@ def test_a_client_that_vanishes_leaves_no_shell_behind(
         wait_until(lambda: not running(mark), message="what it had begun is gone")
         if container:
             wait_until(lambda: processes(container) == before, message="and so is the shell")
+
+
+def test_a_client_that_vanishes_while_its_input_waits_leaves_no_command_behind(
+    host: Cluster, shell: tuple[list[str], str]
+) -> None:
+    mark = f"7{uuid.uuid4().int % 10**6:06d}"
+    # Not as "sleep MARK": running() would take the client for the command.
+    argv = [*host.program, *shell[0], "--", "sh", "-c", 'exec sleep "$0"', mark]
+    with open("/dev/zero", "rb") as endless:
+        client = subprocess.Popen(argv, env=host.environ(), stdin=endless)
+    taken = [0]
+
+    def stuck() -> bool:
+        """It has sent more than a megabyte, and since the last look nothing."""
+        (line,) = re.findall(r"rchar: (\d+)", Path(f"/proc/{client.pid}/io").read_text())
+        taken.append(int(line))
+        return taken[-1] == taken[-2] > 1 << 20
+
+    try:
+        wait_until(lambda: running(mark), timeout=30, message="the command runs")
+        wait_until(stuck, timeout=30, message="its input waits")
+    finally:
+        client.kill()
+        client.wait()
+    wait_until(lambda: not running(mark), timeout=120, message="it is gone with its client")
 
 
 def running(argument: str) -> list[str]:
