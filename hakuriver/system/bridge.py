@@ -11,6 +11,7 @@ import codecs
 import contextlib
 import json
 import logging
+import select
 import socket
 import struct
 import threading
@@ -26,9 +27,10 @@ from hakuriver.system.websocket import Broken, Code, Opcode
 log = logging.getLogger(__name__)
 
 Stream = Literal["stdout", "stderr"]
-PING_SECONDS = 15.0
+PING_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 """A peer that has said nothing for so long is gone: the command is ended."""
+LINGER_SECONDS = 2.0
 _CHUNK = 1 << 16
 
 
@@ -80,19 +82,25 @@ class Channel(Protocol):
 
     def end(self, result: Exit) -> None: ...
 
+    def gone(self, seconds: float) -> bool:
+        """Whether the peer has closed its side, waiting for that for a while. Raises OSError."""
+        ...
+
+    def end_of_output(self) -> None:
+        """Nothing more will be sent."""
+
     def cut(self) -> None:
-        """The peer is gone; makes a waiting output() fail."""
+        """Nobody listens any more: makes all that waits for the peer fail."""
 
 
 def run(channel: Channel, session: Session) -> None:
     """Until the command ends, which is told, or the peer leaves, which ends the command."""
     listener = threading.Thread(target=_listen, args=(channel, session), name="shell", daemon=True)
     listener.start()
-    over = threading.Event()
-    pinger = threading.Thread(
-        target=_ping, args=(channel, session, over), name="shell-ping", daemon=True
+    watcher = threading.Thread(
+        target=_watch, args=(channel, session), name="shell-ping", daemon=True
     )
-    pinger.start()
+    watcher.start()
     try:
         while (piece := session.read()) is not None:
             channel.output(*piece)
@@ -100,8 +108,12 @@ def run(channel: Channel, session: Session) -> None:
     except OSError:
         pass  # The peer is gone.
     finally:
-        over.set()
         session.hang_up()
+        # The end of our side: what was sent arrives, and who watches wakes up.
+        channel.end_of_output()
+        listener.join(LINGER_SECONDS)
+        channel.cut()
+        watcher.join()
 
 
 def _listen(channel: Channel, session: Session) -> None:
@@ -122,15 +134,17 @@ def _listen(channel: Channel, session: Session) -> None:
         channel.cut()
 
 
-def _ping(channel: Channel, session: Session, over: threading.Event) -> None:
-    """Notices that the peer is gone while a command that neither reads nor writes holds up the others."""
-    while not over.wait(PING_SECONDS):
-        try:
+def _watch(channel: Channel, session: Session) -> None:
+    """Notices that the peer is gone, also while a command that neither reads nor writes holds up the
+    other two; and tells it now and then that we are not."""
+    try:
+        while not channel.gone(PING_SECONDS):
             channel.ping()
-        except OSError:
-            session.hang_up()
-            channel.cut()
-            return
+    except OSError:
+        pass
+    finally:
+        session.hang_up()
+        channel.cut()
 
 
 class _Connection:
@@ -159,10 +173,15 @@ class _Connection:
         with self._writing:
             self._socket.sendall(data)
 
-    def cut(self) -> None:
-        """Wake up whoever is sending: nobody receives it."""
+    def gone(self, seconds: float) -> bool:
+        poll = select.poll()
+        # Also with bytes that nobody has read yet in front of the end.
+        poll.register(self._socket, select.POLLRDHUP)
+        return bool(poll.poll(1000 * seconds))
+
+    def shut(self, how: int) -> None:
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(how)
 
 
 class FrameChannel:
@@ -195,8 +214,14 @@ class FrameChannel:
     def end(self, result: Exit) -> None:
         self._connection.send(result.frame().encode())
 
+    def gone(self, seconds: float) -> bool:
+        return self._connection.gone(seconds)
+
+    def end_of_output(self) -> None:
+        self._connection.shut(socket.SHUT_WR)
+
     def cut(self) -> None:
-        self._connection.cut()
+        self._connection.shut(socket.SHUT_RDWR)
 
 
 class WebSocketChannel:
@@ -259,8 +284,14 @@ class WebSocketChannel:
         code = Code.INTERNAL if result.error else Code.NORMAL
         self._close(code, f"exit code {result.code}")
 
+    def gone(self, seconds: float) -> bool:
+        return self._connection.gone(seconds)
+
+    def end_of_output(self) -> None:
+        self._connection.shut(socket.SHUT_WR)
+
     def cut(self) -> None:
-        self._connection.cut()
+        self._connection.shut(socket.SHUT_RDWR)
 
     def refuse(self, error: HakuRiverError) -> None:
         """There is nothing to be opened."""

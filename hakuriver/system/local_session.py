@@ -12,7 +12,7 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hakuriver.model.errors import HakuRiverError
@@ -20,6 +20,7 @@ from hakuriver.system.bridge import Stream
 from hakuriver.system.frames import Exit, Size
 
 _CHUNK = 1 << 16
+_PIECE = 4096  # what a terminal takes at once
 _GRACE_SECONDS = 2.0
 _POLL_SECONDS = 0.01
 
@@ -52,6 +53,8 @@ class LocalSession:
             raise HakuRiverError(f"cannot start a shell: {error.strerror}") from None
         for descriptor in theirs:
             os.close(descriptor)
+        # A terminal's other side would otherwise wait until it has taken all of it.
+        os.set_blocking(int(self._input or 0), False)
 
     def _open(self, size: Size | None) -> tuple[set[int], set[int], list[Any]]:
         """Our ends, the command's, and how the command gets them as 0, 1 and 2."""
@@ -80,7 +83,7 @@ class LocalSession:
 
     def read(self) -> tuple[Stream, bytes] | None:
         while self._outputs:
-            ready, _, _ = select.select([*self._outputs, self._wake_read], [], [], 0.5)
+            ready = _ready([*self._outputs, self._wake_read], select.POLLIN)
             for descriptor in ready:
                 if descriptor == self._wake_read:
                     self._finish()
@@ -89,7 +92,8 @@ class LocalSession:
                 data = _read(descriptor)
                 if data:
                     return stream, data
-                self._drop(descriptor)
+                if data is not None:
+                    self._drop(descriptor)
             # Something that the command left behind may hold its outputs open for ever.
             if not ready and self._child.poll() is not None:
                 break
@@ -111,16 +115,22 @@ class LocalSession:
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
-        while view and self._input is not None:
+        while view and (descriptor := self._input) is not None:
             # A command that does not read holds us up here, but not one that is over.
-            _, writable, _ = select.select([], [self._input], [], 0.5)
-            if writable:
+            if not _ready([descriptor], select.POLLOUT):
+                if self._hung_up or self._child.poll() is not None:
+                    return
+                continue
+            with self._lock:
+                # Under the lock: closed meanwhile, the number may be another file's.
+                if self._input is None:
+                    return
                 try:
-                    view = view[os.write(self._input, view[:4096]) :]
+                    view = view[os.write(self._input, view[:_PIECE]) :]
+                except BlockingIOError:
+                    continue
                 except OSError:
                     return
-            elif self._hung_up or self._child.poll() is not None:
-                return
 
     def close_input(self) -> None:
         with self._lock:
@@ -205,8 +215,20 @@ def _set_size(descriptor: int, size: Size) -> None:
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
 
 
-def _read(descriptor: int) -> bytes:
+def _ready(descriptors: Iterable[int], event: int) -> list[int]:
+    """Those that something can be done with, or that are broken; half a second at most."""
+    # Not select(): a busy runner has more than a thousand files open.
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, event)
+    return [descriptor for descriptor, _ in poll.poll(500)]
+
+
+def _read(descriptor: int) -> bytes | None:
+    """Empty at the end; None if there is nothing yet."""
     try:
         return os.read(descriptor, _CHUNK)
+    except BlockingIOError:
+        return None
     except OSError:
         return b""  # EIO: nobody has the other side of a terminal open any more.

@@ -73,6 +73,11 @@ class RemoteSession:
     def hang_up(self) -> None:
         self._over.set()
         with contextlib.suppress(OSError):
+            if self._exit is None:
+                # A reset, since an ordinary end would wait behind what the peer does not read.
+                self._socket.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
             self._socket.shutdown(socket.SHUT_RDWR)
         with self._writing:
             self._socket.close()

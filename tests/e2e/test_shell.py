@@ -227,7 +227,7 @@ def test_a_client_that_vanishes_while_its_input_waits_leaves_no_command_behind(
     finally:
         client.kill()
         client.wait()
-    wait_until(lambda: not running(mark), timeout=120, message="it is gone with its client")
+    wait_until(lambda: not running(mark), message="it is gone with its client")
 
 
 def running(argument: str) -> list[str]:
