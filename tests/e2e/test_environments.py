@@ -510,3 +510,65 @@ def test_an_image_without_a_tarball_runs_where_it_lies(
         patch.setenv("DOCKER_HOST", far_engine.address)
         import_image(f"hakuriver/{name}:base", system_tar(), ["ENV PATH=/bin"])
     assert output(far, name, "echo", "unpublished") == "unpublished\n"
+
+
+# The engine goes away in the middle
+
+
+def big(name: str, address: str = "") -> None:
+    docker("exec", name, "dd", "if=/dev/urandom", "of=/big", "bs=1M", "count=250", address=address)
+
+
+def test_an_engine_that_dies_while_it_loads_fails_the_task_and_a_retry_works(
+    far: Cluster, far_engine: PrivateEngine, name: str, base: str
+) -> None:
+    prepare(far, name, base)
+    big(name)
+    pack(far, name)
+    task_id = far.submit("cat", "/made", container_name=name)
+    log = far.runners["far"].log
+    wait_until(lambda: "INFO loading " in log.read_text(), message="it is being loaded")
+    far_engine.kill9()
+    try:
+        task = far.wait_status(task_id, "failed", timeout=60)
+        assert "cannot be loaded on far" in task["error_message"]
+        assert "ngine" in task["error_message"], "it says that it was the engine"
+    finally:
+        far_engine.start()
+
+    def has_engine() -> bool:
+        node = far.node("far")
+        return node is not None and bool(node["docker"])
+
+    wait_until(has_engine, message="the node is whole again")
+    far.client("requeue", task_id)
+    far.wait_status(task_id, "completed", timeout=60)
+    leases = far.shared / "hakuriver-containers" / ".loading"
+    assert list(leases.iterdir()) == []
+
+
+def test_an_engine_that_dies_while_it_packs_leaves_nothing_half_made(
+    cluster: Cluster, far_engine: PrivateEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", far_engine.address)
+    name = f"e{uuid.uuid4().hex[:10]}"
+    import_image("busybox:here", system_tar(), ["ENV PATH=/bin"])
+    cluster.start_host()
+    cluster.run("docker", "create-container", "busybox:here", name)
+    big(name)
+    folder = cluster.shared / "hakuriver-containers"
+    job = cluster.run("docker", "create-tar", name, "--detach").out.strip()
+    wait_until(lambda: list(folder.glob(".part-*")), message="it is being saved")
+    far_engine.kill9()
+    done = cluster.run("docker", "jobs", job, check=False)
+    try:
+        assert done.returncode == 1, done.out
+        assert "engine" in done.err
+        assert "Traceback" not in done.err
+        assert [path.name for path in folder.iterdir()] == [".loading"]
+    finally:
+        far_engine.start()
+    cluster.run("docker", "start-container", name)
+    assert pack(cluster, name).exists()
+    cluster.run("docker", "delete-container", name)
+    docker("rmi", "-f", "busybox:here", f"hakuriver/{name}:base", check=False)
