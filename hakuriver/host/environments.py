@@ -34,7 +34,7 @@ from hakuriver.system.docker_stream import save_image
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.1
 _PUBLISHED_SECONDS = 2.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import signal
@@ -20,6 +21,8 @@ CHUNK = 1 << 20
 _HELD_BACK = 1 << 20
 """Bytes that an engine is not given before all is known to be right: the end of an archive with its
 manifest.json. Without it nothing is loaded."""
+
+_F_SETPIPE_SZ = 1031  # include/uapi/linux/fcntl.h
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes so far; may raise to stop it all."""
@@ -110,6 +113,11 @@ class _Program:
         except OSError as error:
             self._close()
             raise NoEngine(f"cannot run {self._argv[0]}: {error.strerror}") from None
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                # Both sides work at the same time then; a user may have used up all large pipes.
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(pipe, _F_SETPIPE_SZ, CHUNK)
         return self
 
     def __exit__(self, *_: object) -> None:
