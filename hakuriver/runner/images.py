@@ -38,7 +38,8 @@ _REMEMBERED = 200
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The image to run; version is the UNIXTIME of its tarball, None if it was never published."""
+    """The image to run; version is the UNIXTIME of its tarball. None if it was never published: then
+    whatever has the name when the task starts is run, and image_id may be a few seconds old."""
 
     image_id: str
     version: int | None
@@ -54,7 +55,8 @@ class Loading:
 
 
 class Images:
-    """Thread-safe. on_loaded() is called after each load."""
+    """Thread-safe. named() tells the ids of the images called hakuriver/ENV:base, as they were a few
+    seconds ago; on_loaded() is called after each load."""
 
     def __init__(
         self,
@@ -63,12 +65,14 @@ class Images:
         tarballs: Tarballs,
         state: Path,
         node: str,
+        named: Callable[[], Mapping[str, str]],
         on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self._docker = docker
         self._tarballs = tarballs
         self._aliases = Aliases(state / "images.json")
         self._node = node
+        self._named = named
         self._on_loaded = on_loaded
         self._lock = threading.Lock()
         self._here: set[str] = set()
@@ -110,7 +114,7 @@ class Images:
             ) from None
 
     def _unpublished(self, environment: str) -> Chosen:
-        image_id = self._docker.image_id(image_of(environment))
+        image_id = self._named().get(environment) or self._docker.image_id(image_of(environment))
         if image_id is None:
             raise CannotStart(
                 f"there is no environment '{environment}': no tarball {environment}-*.tar in"

@@ -170,6 +170,7 @@ class Runner:
             user=self._user,
             ledger=self._ledger,
             docker=self._docker,
+            engine=self._engine,
             on_loaded=lambda: self._engine_ticker.wake(),
             problem=lambda: shared_dir_problem(self._shared_dir, cluster),
         )
@@ -248,6 +249,7 @@ class _Parts:
         user: pwd.struct_passwd | None,
         ledger: Ledger,
         docker: Docker,
+        engine: EngineState,
         on_loaded: Callable[[], None],
         problem: Callable[[], str],
     ) -> None:
@@ -304,6 +306,7 @@ class _Parts:
             tarballs=Tarballs(shared_dir / config.text("docker.container_dir")),
             state=state,
             node=name,
+            named=lambda: engine.environments,
             on_loaded=self._image_loaded,
         )
         self._images_ticker = Ticker("images", _IMAGES_SECONDS, self.images.tidy)

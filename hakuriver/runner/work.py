@@ -192,8 +192,9 @@ class Worker:
                 self._finish_unstarted(job, RefusedByNode(problem, for_good=True))
 
     def _look_again(self, job: Job, error: ImageGone) -> None:
-        """Somebody removed the image between the choice and the start; once is bad luck."""
-        if self.images is None or not job.image:
+        """Somebody removed the image between the choice and the start: what is published can be had
+        again."""
+        if self.images is None or not job.image or job.image_version is None:
             self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
             return
         self.images.forget(job.image)
@@ -218,7 +219,7 @@ class Worker:
             stdout=self.place.shared_dir / output_name(task, attempt, "stdout"),
             stderr=self.place.shared_dir / output_name(task, attempt, "stderr"),
             killed=lambda: job.wish is Wish.KILL,
-            image=job.image or "",
+            image=(job.image or "") if job.image_version is not None else "",
         )
 
     # Wishes
