@@ -1,5 +1,7 @@
 """`hakuriver COMMAND …`: which commands exist, and how every one of them ends.
 
+A link to this program may be named after a command, hakurun or hakuriver.client, and then is it.
+
 A module is imported only when its command is chosen: a zip file has no compiled cache.
 """
 
@@ -31,8 +33,17 @@ COMMANDS: dict[str, Command] = {
         "hakuriver.client.environments", "prepare, pack and synchronise environments"
     ),
     "docker-shell": Command("hakuriver.client.shell", "open a shell in an environment's container"),
+    "hakurun": Command("hakuriver.hakurun.main", "run a command once for every combination, here"),
     "init": Command("hakuriver.client.init", "write a configuration file"),
 }
+
+LINKS: dict[str, str] = {
+    name: name if name.startswith("haku") else f"hakuriver.{name}" for name in COMMANDS
+}
+"""Command: the name of a link that is this command."""
+
+BELOW: dict[str, str] = {"init links": "hakuriver.links"}
+"""Words that are a module of their own; main(argv) as for a command."""
 
 EXIT_CODES: tuple[tuple[str, str], ...] = (
     ("0", "done"),
@@ -50,11 +61,12 @@ EXIT_CODES: tuple[tuple[str, str], ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. argv is without the program's name."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = [*role(sys.argv[0]), *(sys.argv[1:] if argv is None else argv)]
     name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     try:
         code = _run(name, arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None if it was closed when we started
+            sys.stdout.flush()
         return code
     except HakuRiverError as error:
         from hakuriver.client.output import explain
@@ -70,11 +82,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _internal(error, name)
 
 
+def role(program: str) -> list[str]:
+    """The command that a program's own name stands for: hakurun, hakuriver.client, …"""
+    name = os.path.basename(program)
+    return [command for command in COMMANDS if name == LINKS[command]]
+
+
 def _run(name: str, arguments: list[str]) -> int:
     if name:
-        module = import_module(COMMANDS[name].module)
+        below = " ".join(arguments[:2])
+        words = 2 if below in BELOW else 1
+        module = import_module(BELOW.get(below) or COMMANDS[name].module)
         try:
-            return int(module.main(arguments[1:]))
+            return int(module.main(arguments[words:]))
         except SystemExit as leaving:  # argparse does, when it has shown its help
             return int(leaving.code or 0)
     words = [word for word in arguments if word != "--json"]

@@ -1,4 +1,4 @@
-"""Who may import whom: model <- system <- the four programs <- __main__ and up."""
+"""Who may import whom: model <- system <- the four programs <- __main__, up and links."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MAY_IMPORT = {
     "system": {"hakuriver", "model", "system"},
     **{program: {"hakuriver", "model", "system", program} for program in PROGRAMS},
     **{
-        top: {"hakuriver", "model", "system", *PROGRAMS, "up", "__main__"}
-        for top in ("__main__", "up")
+        top: {"hakuriver", "model", "system", *PROGRAMS, "up", "links", "__main__"}
+        for top in ("__main__", "up", "links")
     },
 }
 OPTIONAL = {"docker", "psutil", "tomli"}

@@ -1,0 +1,1 @@
+"""`hakurun`: one command line with spans, as many runs, on this machine."""
