@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
+from typing import NamedTuple
 
 from hakuriver.model.errors import HakuRiverError, UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):  # dataclasses would be a tenth of the start of `hakurun true`
     """module has main(argv) -> exit code, which may raise HakuRiverError."""
 
     module: str
@@ -91,10 +90,9 @@ def role(program: str) -> list[str]:
 def _run(name: str, arguments: list[str]) -> int:
     if name:
         below = " ".join(arguments[:2])
-        words = 2 if below in BELOW else 1
         module = import_module(BELOW.get(below) or COMMANDS[name].module)
         try:
-            return int(module.main(arguments[words:]))
+            return int(module.main(arguments[2 if below in BELOW else 1 :]))
         except SystemExit as leaving:  # argparse does, when it has shown its help
             return int(leaving.code or 0)
     words = [word for word in arguments if word != "--json"]

@@ -19,8 +19,11 @@ PROG = "hakuriver init"
 
 
 def main(argv: list[str]) -> int:
-    parser = Parser(PROG, "Write a commented configuration file with a new token.\n\n"
-        "init links DIR, instead, makes links to this program that are named after its commands.")
+    parser = Parser(
+        PROG,
+        "Write a commented configuration file with a new token.\n\n"
+        "init links DIR, instead, makes links to this program that are named after its commands.",
+    )
     add = parser.add_argument
     add("what", nargs="?", choices=["config"], default="config", help="what to write")
     add("--force", action="store_true", help="overwrite a file that is there")

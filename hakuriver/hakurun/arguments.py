@@ -1,4 +1,7 @@
-"""How hakurun reads its command line: its own options end at the first word that is none."""
+"""How hakurun reads its command line: its own options end at the first word that is none.
+
+On the way of every start, so it imports little: no dataclasses, no pathlib.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from hakuriver.model.errors import UsageError
 
@@ -32,8 +33,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """words: APP and its arguments, spans and all. timeout in seconds."""
 
     words: tuple[str, ...]
@@ -44,9 +44,16 @@ class Options:
     dry_run: bool
     fail_fast: bool
     timeout: float | None
-    joblog: Path | None
+    joblog: str | None
     resume: bool
     quiet: bool
+
+    @property
+    def watched(self) -> bool:
+        """Whether even one run alone needs us beside it."""
+        return bool(
+            self.output != "raw" or self.joblog or self.timeout or self.dry_run or self.zipped
+        )
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,7 +83,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
         module=given.module,
         zipped=given.zip,
         jobs=jobs,
-        output=given.output or ("group" if jobs > 1 else "raw"),
+        output=_output(given.output) or ("group" if parallel else "raw"),
         dry_run=given.dry_run,
         fail_fast=given.fail_fast,
         timeout=given.timeout,
@@ -114,7 +121,7 @@ def _parser() -> Parser:
     add("--dry-run", action="store_true", help="print the command lines and run nothing")
     add("--fail-fast", action="store_true", help="stop everything when a run fails")
     add("--timeout", metavar="T", type=_duration, help="end a run after 90, 90s, 5m, 1.5h or 2d")
-    add("--joblog", metavar="FILE", type=Path, help="write a line for every run that has ended")
+    add("--joblog", metavar="FILE", help="write a line for every run that has ended")
     add("--resume", action="store_true", help="run only what has not succeeded by the joblog")
     add("-q", "--quiet", action="store_true", help="say nothing but errors")
     return parser
@@ -134,10 +141,10 @@ def _split(parser: Parser, argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:place], argv[place:]
 
 
-def output_of(text: str) -> str:
-    """A mode, or a folder; raises UsageError for what may be a mode misspelt."""
-    if text in MODES or "/" in text or Path(text).is_dir():
-        return text
+def _output(text: str | None) -> str:
+    """A mode or a folder, or "". Raises UsageError for what may be a mode misspelt."""
+    if not text or text in MODES or "/" in text or os.path.isdir(text):
+        return text or ""
     raise UsageError(
         f"--output: '{text}' is neither {', '.join(MODES)} nor a folder that is there",
         f"For a new folder, write ./{text}",

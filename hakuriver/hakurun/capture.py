@@ -172,7 +172,7 @@ class _Grouped(_Piped):
         self._kept[theirs].append(data)
         if self._sizes[theirs] > IN_MEMORY:
             try:
-                self._files[theirs] = tempfile.TemporaryFile(buffering=0)
+                self._files[theirs] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by close()
             except OSError as error:
                 raise _cannot_keep(error) from None
             self._spill(theirs, b"".join(self._kept[theirs]))

@@ -28,8 +28,14 @@ class Joblog:
         self.succeeded: Counter[str] = Counter()
         self.broken = ""
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-            text = path.read_text("utf-8", "surrogateescape") if os.fstat(self._descriptor).st_size else ""
+            self._descriptor = os.open(
+                path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
+            )
+            text = (
+                path.read_text("utf-8", "surrogateescape")
+                if os.fstat(self._descriptor).st_size
+                else ""
+            )
         except OSError as error:
             raise UsageError(f"cannot write the joblog {path}: {error.strerror}") from None
         if text and not resume:

@@ -1,53 +1,27 @@
-"""`hakurun [OPTIONS] APP [ARGUMENTS …]`: what is wired, and how a sweep ends."""
+"""`hakurun [OPTIONS] APP [ARGUMENTS …]`.
+
+One run with nothing to watch is started from here, and has to be quick; everything else is
+launch.py, which is imported only then.
+"""
 
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
-from hakuriver.hakurun.arguments import MODES, Options, output_of, parse
-from hakuriver.hakurun.capture import Capture, Files, Group, Prefix, Raw
-from hakuriver.hakurun.joblog import Joblog
-from hakuriver.hakurun.pool import Ended, Pool, Run, outcome
-from hakuriver.hakurun.quoting import quoted
-from hakuriver.hakurun.screen import LISTED_MAX, Screen, progress_text
-from hakuriver.hakurun.target import NoTarget, Targets, argv_of
-from hakuriver.model import sweep
-from hakuriver.model.errors import UsageError
-from hakuriver.model.units import format_duration
+from hakuriver.hakurun.arguments import parse
+from hakuriver.hakurun.target import Targets, become
 
 
 def main(argv: list[str]) -> int:
     _occupy_standard_descriptors()
     options = parse(argv, os.environ)
-    if options.output not in MODES:
-        output_of(options.output)
-    plan = sweep.parse(options.words, read_lines, zipped=options.zipped)
-    live = os.isatty(2) and os.environ.get("TERM") != "dumb" and plan.total > 1
-    screen = Screen(plan.total, quiet=options.quiet, live=live)
-    for note in plan.notes:
-        screen.note(f"note: {note}")
-    if options.dry_run:
-        return _dry_run(plan)
-    targets = Targets(options.module)
-    if _app_is_fixed(plan):
-        targets.find(plan.argv(0)[0])
-    if plan.total == 1 and options.timeout is None and options.joblog is None and (
-        options.output == "raw"
-    ):
-        return _become(plan, targets)
-    return Launch(options, plan, targets, screen).run()
+    if not options.watched and not any("span:" in word for word in options.words):
+        target = Targets(modules=options.module).find(options.words[0])
+        alone = {"HAKURUN_INDEX": "1", "HAKURUN_TOTAL": "1"}
+        become(target, options.words, {**os.environ, **alone})
+    from hakuriver.hakurun.launch import launch
 
-
-def read_lines(name: str) -> list[str]:
-    try:
-        text = Path(name).read_text("utf-8", "surrogateescape")
-    except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror}") from None
-    return [line.rstrip("\r") for line in text.split("\n")]
+    return launch(options)
 
 
 def _occupy_standard_descriptors() -> None:
@@ -58,158 +32,3 @@ def _occupy_standard_descriptors() -> None:
         except OSError:
             # For reading: a write fails, as it would on the closed one.
             os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
-
-
-def _app_is_fixed(plan: sweep.Sweep) -> bool:
-    return all(isinstance(piece, str) for piece in plan.words[0])
-
-
-def _dry_run(plan: sweep.Sweep) -> int:
-    for words in plan:
-        sys.stdout.write(f"{quoted(words)}\n")
-    return 0
-
-
-def _become(plan: sweep.Sweep, targets: Targets) -> int:
-    """One run with nothing to watch: it takes our place, terminal, signals and all."""
-    words = plan.argv(0)
-    target = targets.find(words[0])
-    environ = {**os.environ, **plan.variables(0)}
-    argv = argv_of(target, words)
-    import signal
-
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        try:
-            os.execve(target.path, argv, environ)
-        except OSError as error:
-            if error.strerror != os.strerror(8):  # ENOEXEC: a script without #!
-                raise
-            os.execve("/bin/sh", ["sh", target.path, *argv[1:]], environ)
-    except OSError as error:
-        raise NoTarget(f"cannot start {words[0]}: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"cannot start {words[0]}: {error}") from None
-
-
-class Launch:
-    """One sweep, from the first run to the summary."""
-
-    def __init__(
-        self, options: Options, plan: sweep.Sweep, targets: Targets, screen: Screen
-    ) -> None:
-        self._options = options
-        self._plan = plan
-        self._targets = targets
-        self._screen = screen
-        self._joblog = (
-            Joblog(options.joblog, resume=options.resume) if options.joblog is not None else None
-        )
-        self._began = time.monotonic()
-        self._done = self._skipped = self._failed = 0
-        self._first_failure: tuple[bool, int, int] | None = None
-        self._listed: list[tuple[int, str, str]] = []
-        self._pool = Pool(
-            self._runs(),
-            slots=options.jobs,
-            capture=self._capture(),
-            timeout=options.timeout,
-            ended=self._ended,
-            tick=self._tick,
-            told=screen.warn,
-            lasting=1.0 if screen.live else None,
-        )
-
-    def run(self) -> int:
-        self._pool.run()
-        self._screen.clear()
-        self._summary()
-        if self._pool.signal:
-            return 128 + self._pool.signal
-        if self._first_failure is not None:
-            return self._first_failure[2] or 1
-        if self._joblog is not None:
-            self._joblog.check()
-        return 0
-
-    def _capture(self) -> Capture:
-        total, mode = self._plan.total, self._options.output
-        if mode == "group":
-            return Group(self._screen)
-        if mode == "prefix":
-            return Prefix(self._screen, total)
-        if mode == "raw":
-            return Raw(self._screen, labelled=total > 1)
-        return Files(Path(mode), total)
-
-    def _runs(self) -> Iterator[Run]:
-        environ = dict(os.environ)
-        for index in range(self._plan.total):
-            words = self._plan.argv(index)
-            if self._joblog is not None and self._joblog.has_succeeded(quoted(words)):
-                self._skipped += 1
-                continue
-            variables = self._plan.variables(index)
-            try:
-                target = self._targets.find(words[0])
-            except NoTarget as error:
-                self._ended(
-                    Ended(
-                        Run(index + 1, words, "", [], {}),
-                        error.exit_code, 0, time.time(), 0.0, "", error.detail,
-                    )  # fmt: skip
-                )
-                continue
-            yield Run(
-                index + 1, words, target.path, argv_of(target, words), {**environ, **variables}
-            )
-
-    def _ended(self, ended: Ended) -> None:
-        self._done += 1
-        run = ended.run
-        if self._joblog is not None:
-            whole = not self._joblog.broken
-            code = ended.code if ended.succeeded else ended.code or 1
-            self._joblog.ended(
-                run.number, ended.started, ended.seconds, code, ended.signal, quoted(run.words)
-            )
-            if whole and self._joblog.broken:
-                self._screen.warn(f"cannot write the joblog: {self._joblog.broken}; runs go on")
-        if ended.succeeded:
-            return
-        self._failed += 1
-        # Those that we stopped because of another one's failure are not the cause of anything.
-        failure = (ended.stopped_by_us, run.number, ended.code)
-        self._first_failure = min(filter(None, (self._first_failure, failure)))
-        if len(self._listed) < LISTED_MAX:
-            self._listed.append((run.number, outcome(ended), quoted(run.words)))
-        if self._options.fail_fast and not ended.stopped_by_us:
-            import signal
-
-            self._pool.fail_fast(signal.SIGTERM)
-
-    def _tick(self, running: int) -> None:
-        self._screen.progress(
-            lambda: progress_text(
-                self._done,
-                self._failed,
-                running,
-                self._plan.total - self._skipped,
-                time.monotonic() - self._began,
-            )
-        )
-
-    def _summary(self) -> None:
-        total, seconds = self._plan.total, format_duration(time.monotonic() - self._began)
-        skipped = f", {self._skipped} had succeeded before" if self._skipped else ""
-        left = total - self._skipped - self._done
-        not_started = f", {left} not started" if left else ""
-        if not self._failed and not left:
-            if total > 1:
-                self._screen.note(f"{self._done} runs succeeded in {seconds}{skipped}")
-            return
-        self._screen.warn(
-            f"{self._failed} of {total} runs failed in {seconds}{not_started}{skipped}"
-        )
-        self._screen.list_failed(sorted(self._listed), self._failed - len(self._listed))

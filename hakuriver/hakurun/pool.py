@@ -17,14 +17,16 @@ from types import FrameType
 
 from hakuriver.hakurun.capture import Capture, Stream
 from hakuriver.hakurun.strays import MARKS, signal_all, with_mark
+from hakuriver.hakurun.target import UNIGNORED
 
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL, as for the tasks of a cluster."""
 LOOK_AGAIN = 0.05
 STOPPERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TIMED_OUT = 124
-DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ)
-"""What Python ignores for itself, and a program that it starts must not inherit ignored."""
+STOPPED = "stopped"
+
+Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,6 @@ class Ended:
     @property
     def stopped_by_us(self) -> bool:
         return self.why == STOPPED
-
-
-STOPPED = "stopped"
 
 
 @dataclass(slots=True)
@@ -139,7 +138,7 @@ class Pool:
         if not self._stopping:
             self.stop(number)
 
-    def _catch(self, number: int) -> object:
+    def _catch(self, number: int) -> Handler:
         if number in STOPPERS and signal.getsignal(number) == signal.SIG_IGN:
             return signal.SIG_IGN  # nohup, or a shell that started us in the background
         return signal.signal(number, self._handle)
@@ -163,7 +162,8 @@ class Pool:
     def _finish(self, wakeup: int) -> None:
         """Nobody hears us any more, or we failed: end what runs without a word."""
         if self._running:
-            self._ended = self._told = lambda _: None
+            self._ended = lambda _: None
+            self._told = lambda _: None
             for each in self._running.values():
                 each.stream.abandon()
             self.stop(signal.SIGTERM)
@@ -224,9 +224,7 @@ class Pool:
         if self._running:
             count = len(self._running)
             runs = f"{count} run{'s' if count > 1 else ''}"
-            self._told(
-                f"killing {runs}" if again else f"stopping {runs}; Ctrl-C again kills them"
-            )
+            self._told(f"killing {runs}" if again else f"stopping {runs}; Ctrl-C again kills them")
         self.stop(number)
 
     def _reap(self) -> None:
@@ -300,8 +298,10 @@ def outcome(ended: Ended) -> str:
     if ended.why:
         return ended.why
     if ended.signal:
-        return f"ended by {signal.Signals(ended.signal).name}" if _named(ended.signal) else (
-            f"ended by signal {ended.signal}"
+        return (
+            f"ended by {signal.Signals(ended.signal).name}"
+            if _named(ended.signal)
+            else (f"ended by signal {ended.signal}")
         )
     return f"exit code {ended.code}"
 
@@ -316,7 +316,7 @@ def _spawn(run: Run, environ: dict[str, str], stream: Stream) -> int:
     for path, argv in ((run.path, run.argv), ("/bin/sh", ["sh", run.path, *run.argv[1:]])):
         try:
             return os.posix_spawn(
-                path, argv, environ, file_actions=actions, setsid=True, setsigdef=DEFAULTS
+                path, argv, environ, file_actions=actions, setsid=True, setsigdef=UNIGNORED
             )
         except OSError as error:
             if error.errno != errno.ENOEXEC:  # a script without #!, which a shell runs itself

@@ -1,13 +1,17 @@
-"""What the first word of a run means: a program, a path, or a Python module."""
+"""What the first word of a run means: a program, a path, or a Python module; and becoming it.
+
+On the way of every start, so it imports little.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from importlib.machinery import PathFinder
-from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 from hakuriver.model.errors import HakuRiverError
 
@@ -17,6 +21,10 @@ CALL = (
     "[found := getattr(found, each) for each in attributes.split('.')]; found(*sys.argv[1:])"
 )
 """How a function is called: with texts, always, as a program would get them."""
+
+
+UNIGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+"""What Python ignores for itself, and a program that it starts must not inherit ignored."""
 
 
 class NoTarget(HakuRiverError):
@@ -29,29 +37,44 @@ class NotExecutable(NoTarget):
     exit_code = 126
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The program to start, and its first arguments; what follows APP follows them."""
 
     path: str
     argv: tuple[str, ...]
 
 
-@dataclass(slots=True)
 class Targets:
     """Finds what words mean, each word once. modules: only modules are looked for."""
 
-    modules: bool
-    _known: dict[str, Target] = field(default_factory=dict)
+    def __init__(self, *, modules: bool) -> None:
+        self._find = _module if modules else _anything
+        self._known: dict[str, Target] = {}
 
     def find(self, app: str) -> Target:
         """Raises NoTarget."""
         if app not in self._known:
-            self._known[app] = _module(app) if self.modules else _find(app)
+            self._known[app] = self._find(app)
         return self._known[app]
 
 
-def _find(app: str) -> Target:
+def become(target: Target, words: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """A run with nothing to watch takes our place: terminal, signals, exit code and all."""
+    for number in UNIGNORED:
+        signal.signal(number, signal.SIG_DFL)
+    argv = argv_of(target, words)
+    try:
+        try:
+            os.execve(target.path, argv, environ)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:  # a script without #!, which a shell runs itself
+                raise
+            os.execve("/bin/sh", ["sh", target.path, *argv[1:]], environ)
+    except OSError as error:
+        raise NotExecutable(f"cannot start {words[0]}: {error.strerror}") from None
+
+
+def _anything(app: str) -> Target:
     if "/" in app:
         return Target(_executable(app), (app,))
     program = _on_path(app)
@@ -59,7 +82,7 @@ def _find(app: str) -> Target:
         return Target(program, (app,))
     if _is_module(app):
         return _module(app)
-    if Path(app).is_file():
+    if os.path.isfile(app):
         hint = f"There is a file of that name here: {_how_to_run(app)}"
     else:
         hint = "It is looked for on PATH, then among the modules of Python, from this folder on."

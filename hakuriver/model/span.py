@@ -42,13 +42,13 @@ class Progression(Sequence[str]):
 
     start: int
     step: int
-    count: int
+    length: int
     width: int = 0
     digits: int = 0
     letters: bool = False
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -56,10 +56,10 @@ class Progression(Sequence[str]):
     def __getitem__(self, place: slice) -> Sequence[str]: ...
     def __getitem__(self, place: int | slice) -> str | Sequence[str]:
         if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(self.count))]
-        if not -self.count <= place < self.count:
+            return [self[each] for each in range(*place.indices(self.length))]
+        if not -self.length <= place < self.length:
             raise IndexError(place)
-        value = self.start + self.step * (place % self.count)
+        value = self.start + self.step * (place % self.length)
         if self.letters:
             return chr(value)
         if not self.digits:
@@ -174,9 +174,7 @@ class _Reader:
         numbers = [Decimal(text) for text in (first, last, step)]
         digits = max(0, *(-int(number.as_tuple().exponent) for number in numbers))
         if digits and len(parts) < 3:
-            raise self._wrong(
-                places[0], f"decimals need a step, as in {{{first}..{last}..0.1}}"
-            )
+            raise self._wrong(places[0], f"decimals need a step, as in {{{first}..{last}..0.1}}")
         scaled = [int(number.scaleb(digits)) for number in numbers]
         padded = not digits and any(re.match(r"-?0\d", text) for text in (first, last))
         width = max(len(first), len(last)) if padded else 0
@@ -298,7 +296,9 @@ def _numbers_in(values: Sequence[str]) -> tuple[str, str, str, str] | None:
     split = [re.split(r"(-?\d+)", value, flags=re.ASCII) for value in values]
     if len({len(parts) for parts in split}) != 1:
         return None
-    changing = [place for place, column in enumerate(zip(*split, strict=True)) if len(set(column)) > 1]
+    changing = [
+        place for place, column in enumerate(zip(*split, strict=True)) if len(set(column)) > 1
+    ]
     if len(changing) != 1 or not changing[0] % 2:
         return None
     place = changing[0]
@@ -315,7 +315,9 @@ def _numbers_in(values: Sequence[str]) -> tuple[str, str, str, str] | None:
 def _letters_in(values: Sequence[str]) -> tuple[str, str, str, str] | None:
     if len({len(value) for value in values}) != 1:
         return None
-    changing = [place for place, column in enumerate(zip(*values, strict=True)) if len(set(column)) > 1]
+    changing = [
+        place for place, column in enumerate(zip(*values, strict=True)) if len(set(column)) > 1
+    ]
     if len(changing) != 1:
         return None
     place = changing[0]

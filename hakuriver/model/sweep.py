@@ -155,7 +155,9 @@ def _regrouped(
 
 def _shape(word: tuple[Piece, ...]) -> tuple[object, ...]:
     """Equal for words that can have come from one; text alone has no neighbours of its kind."""
-    return tuple(Bare if isinstance(p, Bare) else p.source if isinstance(p, Axis) else p for p in word)
+    return tuple(
+        Bare if isinstance(p, Bare) else p.source if isinstance(p, Axis) else p for p in word
+    )
 
 
 class _Group:
