@@ -24,7 +24,7 @@ MARK = "span:"
 VALUES_MAX = 1_000_000_000
 HINT = "Spans are span:{1..10}, span:{0..1..0.25}, span:{a..z}, span:[foo,bar] and span:@FILE."
 
-_FIRST_MARK = re.compile(r"(?<![A-Za-z0-9])span:")  # a lifespan:5 is none
+_FIRST_MARK = re.compile(r"(?<![A-Za-z0-9])span:|(?<=^-[A-Za-z])span:")  # -nspan:5, no lifespan:5
 _NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"-?\d+", re.ASCII)
 _LETTER = re.compile(r"[a-z]|[A-Z]")
