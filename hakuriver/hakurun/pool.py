@@ -71,6 +71,7 @@ class _Running:
     began: float
     deadline: float | None
     why: str = ""
+    asked: int = 0  # the signal that we sent first
     kill_at: float | None = None
     status: int | None = None  # of its first process, once that has ended
     fds: set[int] = field(default_factory=set)
@@ -164,10 +165,12 @@ class Pool:
         if self._running:
             self._ended = lambda _: None
             self._told = lambda _: None
-            for each in self._running.values():
-                each.stream.abandon()
             self.stop(signal.SIGTERM)
-            while self._running:
+        for each in [*self._running.values(), *self._by_fd.values()]:
+            each.stream.abandon()
+        while self._running:
+            self._reap()  # the word that one has ended may be read already
+            if self._running:
                 self._wait(wakeup)
 
     def _start(self, run: Run) -> None:
@@ -240,11 +243,16 @@ class Pool:
                 continue
             each.status = status
             # What we ended is over when all of it is: its parts may still be saving something.
-            if each.why and signal_all(each.pid, each.mark, 0):
+            if each.why and signal_all(each.pid, each.mark, self._reminder(each)):
                 if each.kill_at is None:
                     each.kill_at = time.monotonic() + GRACE
             else:
                 self._end(each)
+
+    @staticmethod
+    def _reminder(each: _Running) -> int:
+        """What shells start in the background ignores Ctrl-C."""
+        return signal.SIGTERM if each.asked == signal.SIGINT else 0
 
     def _overdue(self) -> None:
         now = time.monotonic()
@@ -260,6 +268,7 @@ class Pool:
 
     def _signal(self, each: _Running, number: int, why: str, grace: float | None) -> None:
         each.why = each.why or why
+        each.asked = each.asked or number
         each.deadline = None
         if number == signal.SIGKILL:
             each.kill_at = time.monotonic()

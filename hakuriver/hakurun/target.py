@@ -80,9 +80,10 @@ def _anything(app: str) -> Target:
     program = _on_path(app)
     if program:
         return Target(program, (app,))
-    if _is_module(app):
+    here = os.path.isfile(app)
+    if not here and _is_module(app):
         return _module(app)
-    if os.path.isfile(app):
+    if here:
         hint = f"There is a file of that name here: {_how_to_run(app)}"
     else:
         hint = "It is looked for on PATH, then among the modules of Python, from this folder on."

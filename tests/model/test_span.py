@@ -199,7 +199,9 @@ def test_what_a_shell_has_expanded_is_put_together_again(words: str, wanted: str
 
 def test_how_it_was_read_is_said() -> None:
     (note,) = sweep("app", *(f"--n=span:{n}" for n in range(1, 11))).notes
-    assert note.startswith("--n=span:1 --n=span:2 … --n=span:10 (10 words) is read as '--n=span:{1..10}'")
+    assert note.startswith(
+        "--n=span:1 --n=span:2 … --n=span:10 (10 words) is read as '--n=span:{1..10}'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,9 @@ LETTERS = st.one_of(
     st.builds("{{{}..{}}}".format, *[st.sampled_from("abcdefwxyz")] * 2),
     st.builds("{{{}..{}}}".format, *[st.sampled_from("ABCXYZ")] * 2),
 )
-LISTS = st.lists(st.sampled_from(["foo", "bar", "1", "2", "x.y", "a_b", "7e-4"]), min_size=2, max_size=5)
+LISTS = st.lists(
+    st.sampled_from(["foo", "bar", "1", "2", "x.y", "a_b", "7e-4"]), min_size=2, max_size=5
+)
 BRACES = st.one_of(RANGES, LETTERS, LISTS.map(lambda items: f"{{{','.join(items)}}}"))
 TEXT = st.sampled_from(["", "--lr=", "out/", "a_", "k:", "-n"])
 BEHIND = st.sampled_from(["", ".txt", "-x", "/2", "_0", "7"])
