@@ -19,7 +19,7 @@ MODES = ("group", "prefix", "raw")
 DESCRIPTION = """\
 Run a command once for every combination of its spans, on this machine.
 
-  hakurun --parallel python train.py --lr 'span:[1e-3,1e-4]' --seed 'span:{1..5}'
+  hakurun --parallel python train.py 'span:[1e-3,1e-4]' 'span:{1..5}'
 
 spans:
   span:{1..10}  span:{10..1}  span:{0..1..0.25}  span:{01..10}  span:{a..z}

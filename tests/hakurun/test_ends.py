@@ -69,11 +69,11 @@ def test_ctrl_c_stays_ignored_where_it_was_ignored(shell: Shell) -> None:
 
 
 def test_a_timeout_ends_a_run_with_all_of_it(shell: Shell) -> None:
-    ended = shell("-j3", "--timeout", "0.5s", "sh", "-c", '[ $1 = 2 ] || { sleep 1000 & sleep 1000; }',
+    ended = shell("-j3", "--timeout", "3s", "sh", "-c", '[ $1 = 2 ] || { sleep 1000 & sleep 1000; }',
                   "x", "span:{1..3}")  # fmt: skip
     assert ended.code == 124
     assert "2 of 3 runs failed" in ended.err
-    assert "[1/3] timed out after 0.5 s" in ended.err
+    assert "[1/3] timed out after 3 s" in ended.err
     assert shell.left() == []
 
 
