@@ -53,6 +53,7 @@ class Job:
     image: str | None = None
     image_version: int | None = None
     note: str = ""
+    engine_tries: int = 0
     assignment: Assignment | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hakuriver.model.errors import HakuRiverError, Unavailable
+from hakuriver.model.errors import Unavailable
 from hakuriver.model.messages import Attempt, Report, RunOrder
 from hakuriver.model.tarball import Version
 from hakuriver.model.task import Ended, RefusedByNode, Result, Wish, output_name
@@ -24,11 +24,13 @@ from hakuriver.runner.images import Images
 from hakuriver.runner.job import Job, Phase
 from hakuriver.runner.jobs import Jobs
 from hakuriver.runner.record import claim, file_clock
+from hakuriver.system.docker import NoEngine
 
 log = logging.getLogger(__name__)
 
 Work = Callable[[], None]
 _LEDGER_RETRY_SECONDS = 1.0
+_ENGINE_SECONDS, _ENGINE_TRIES = 2.0, 8
 _KILLED_BEFORE_START = Ended(Result(None, kill_sent=True))
 
 
@@ -155,8 +157,11 @@ class Worker:
             return True  # It will not be started, and says so itself.
         try:
             choice = self.images.choose(job.order.container)
-        except (CannotStart, HakuRiverError) as error:
+        except CannotStart as error:
             self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
+            return False
+        except NoEngine as error:
+            self._without_engine(job, error)
             return False
         if not isinstance(choice, Version):
             job.image, job.image_version = choice.image_id, choice.version
@@ -167,6 +172,16 @@ class Worker:
             lambda problem: self._loaded(job.key, problem),
         )
         return False
+
+    def _without_engine(self, job: Job, error: NoEngine) -> None:
+        """It may just be restarting. After a while the task goes back to the host, who knows by then
+        that there is no engine here."""
+        job.engine_tries += 1
+        if job.engine_tries > _ENGINE_TRIES:
+            self._finish_unstarted(job, RefusedByNode(error.detail, for_good=False))
+            return
+        self._waits(job.key, error.detail)
+        self._hands.after(_ENGINE_SECONDS, lambda: self.enqueue(job))
 
     def _waits(self, key: Attempt, note: str) -> None:
         """Tell what a queued task waits for."""
