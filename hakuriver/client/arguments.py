@@ -114,6 +114,21 @@ def add_ids(parser: Parser, many: bool = True) -> None:
         parser.add_argument("id", metavar="ID", help="the task's number")
 
 
+def add_ids_or_batch(parser: Parser) -> None:
+    parser.add_argument("ids", nargs="*", metavar="ID", help="a task's number")
+    parser.add_argument("--batch", metavar="ID", help="all tasks of a batch, instead")
+
+
+def ids_or_batch(given: argparse.Namespace) -> tuple[list[str], str | None]:
+    """Raises UsageError if both are given, or neither."""
+    batch = getattr(given, "batch", None)
+    if bool(given.ids) == (batch is not None):
+        raise UsageError(
+            "name tasks, or a batch with --batch", "The numbers are shown by: client list"
+        )
+    return list(given.ids), batch
+
+
 def add_poll_interval(parser: Parser) -> None:
     parser.add_argument(
         "--poll-interval",

@@ -113,6 +113,16 @@ class HostApi:
         """verb is pause or resume."""
         return self._row("POST", f"/command/{_part(task_id)}/{verb}")
 
+    def batch(self, batch_id: str) -> Row:
+        """{"batch_id", "total", "by_status": {STATUS: N}, "first_failed": task or null}"""
+        return self._row("GET", f"/batch/{_part(batch_id)}")
+
+    def kill_batch(self, batch_id: str) -> Row:
+        return self._row("POST", f"/batch/{_part(batch_id)}/kill")
+
+    def retry_batch(self, batch_id: str) -> Row:
+        return self._row("POST", f"/batch/{_part(batch_id)}/retry")
+
     def requeue(self, task_id: str) -> Row:
         return self._row("POST", f"/requeue/{_part(task_id)}")
 

@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "kill": ("tasks", "end tasks"),
     "pause": ("tasks", "stop tasks for a while"),
     "resume": ("tasks", "let paused tasks go on"),
+    "retry": ("tasks", "run the failed tasks of a batch again"),
     "requeue": ("tasks", "run lost or failed tasks again"),
     "forget": ("tasks", "give up lost tasks: their node will not come back"),
     "shell": ("shell", "a shell beside a running task, or a command there"),

@@ -7,14 +7,18 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hakuriver.client.arguments import Parser, Verb, add_poll_interval, not_negative, user_name
 from hakuriver.client.host_api import HostApi, Row
 from hakuriver.client.output import Output
-from hakuriver.client.wait import WaitFailed, detached, wait_for
+from hakuriver.client.wait import MANY, WaitFailed, detached, wait_for
+from hakuriver.client.wait_batch import wait_for_batch
 from hakuriver.model.errors import HakuRiverError, Refused, Unavailable, Unreachable, UsageError
 from hakuriver.model.units import parse_size
+
+if TYPE_CHECKING:  # Only a sweep pays for what it needs.
+    from hakuriver.model.sweep import Sweep
 
 PAUSES = (0.2, 1.0)
 """Seconds before the second and the third try."""
@@ -30,6 +34,7 @@ class SubmitOptions:
     body: Mapping[str, Any]
     wait: bool
     poll: float
+    notes: tuple[str, ...] = ()
 
 
 def add_arguments(parser: Parser) -> None:
@@ -43,6 +48,8 @@ def add_arguments(parser: Parser) -> None:
     add("--mount", metavar="SRC:DST[:ro]", action="append", help="additional mount; repeat")
     add("--privileged", action="store_true", help="run the container privileged")
     add("--user", metavar="NAME", help="who submits (default: who you are here)")
+    add("--sweep", action="store_true", help="a task for every combination of the command's spans")
+    add("--zip", action="store_true", help="with --sweep: pair the spans, do not combine them")
     add("--wait", action="store_true", help="wait for the end; the exit code is the task's own")
     add_poll_interval(parser)
 
@@ -52,9 +59,12 @@ def options(given: argparse.Namespace) -> SubmitOptions:
     command: list[str] = given.command
     check_typo(command)
     cores: float = given.cores
+    if given.zip and not given.sweep:
+        raise UsageError("--zip is for a sweep", "Write --sweep --zip.")
+    sweep = _sweep(command, zipped=given.zip) if given.sweep else None
+    what: dict[str, Any] = {"command": command[0], "arguments": command[1:]}
     body = {
-        "command": command[0],
-        "arguments": command[1:],
+        **(what if sweep is None else {"sweep": sweep.to_json()}),
         "env_vars": dict(map(_variable, given.env)),
         "required_cores": int(cores) if cores.is_integer() else cores,
         "required_memory_bytes": None if given.memory is None else _memory(given.memory),
@@ -64,7 +74,26 @@ def options(given: argparse.Namespace) -> SubmitOptions:
         "additional_mounts": given.mount,
         "user": user_name() if given.user is None else given.user,
     }
-    return SubmitOptions(body=body, wait=given.wait, poll=given.poll_interval)
+    notes = () if sweep is None else sweep.notes
+    return SubmitOptions(body=body, wait=given.wait, poll=given.poll_interval, notes=notes)
+
+
+def _sweep(command: list[str], *, zipped: bool) -> Sweep:
+    from hakuriver.model.sweep import parse
+
+    sweep = parse(command, read_lines, zipped=zipped)
+    if not sweep.axes:
+        raise UsageError("--sweep: there is no span in the command", "Write, say, 'span:{1..10}'.")
+    return sweep
+
+
+def read_lines(name: str) -> list[str]:
+    """The lines of a file that a span names."""
+    try:
+        with open(name, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().split("\n")
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from None
 
 
 def check_typo(command: list[str]) -> None:
@@ -97,6 +126,8 @@ def _memory(text: str) -> int:
 
 
 def run(options: SubmitOptions, api: HostApi, out: Output) -> int:
+    for note in options.notes:
+        out.note(f"note: {note}")
     try:
         answer = submit(options.body, api)
     except HakuRiverError as error:
@@ -104,7 +135,11 @@ def run(options: SubmitOptions, api: HostApi, out: Output) -> int:
     ids = [str(task_id) for task_id in answer["task_ids"]]
     try:
         _tell(answer, ids, out, waiting=options.wait)
-        return wait_for(ids, api, out, poll=options.poll, met=True) if options.wait else 0
+        if not options.wait:
+            return 0
+        if len(ids) > MANY:
+            return wait_for_batch(str(answer["batch_id"]), api, out, met=True)
+        return wait_for(ids, api, out, poll=options.poll, met=True)
     except KeyboardInterrupt:  # a moment before wait_for() would have taken it
         out.note(detached(ids))
         return 130
@@ -134,7 +169,8 @@ def _tell(answer: Row, ids: list[str], out: Output, *, waiting: bool) -> None:
         out.lines(ids)
     elif out.mode == "text":
         batch = f" as batch {answer['batch_id']}" if len(ids) > 1 else ""
-        out.line(f"Task{'s' if len(ids) > 1 else ''} {', '.join(ids)} submitted{batch}.")
+        named = ", ".join(ids) if len(ids) <= MANY else f"{ids[0]} to {ids[-1]}, {len(ids)} tasks,"
+        out.line(f"Task{'s' if len(ids) > 1 else ''} {named} submitted{batch}.")
     elif not waiting:  # with --wait the tasks at their end are the one JSON document
         out.json(answer)
 

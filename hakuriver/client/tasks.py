@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hakuriver.client.arguments import Parser, Verb, add_ids, count, user_name
+from hakuriver.client.arguments import (
+    Parser,
+    Verb,
+    add_ids,
+    add_ids_or_batch,
+    count,
+    ids_or_batch,
+    user_name,
+)
 from hakuriver.client.host_api import HostApi, Page, Row
 from hakuriver.client.output import Output
 from hakuriver.client.render import TASK_TITLES, Table, task_cells, task_details, word
@@ -86,11 +94,29 @@ class Pages:
 
 @dataclass(frozen=True, slots=True)
 class IdsOptions:
+    """batch: instead of ids."""
+
     ids: tuple[str, ...]
+    batch: str | None = None
 
 
 def ids_options(given: argparse.Namespace) -> IdsOptions:
     return IdsOptions(tuple(given.ids))
+
+
+def kill_options(given: argparse.Namespace) -> IdsOptions:
+    ids, batch = ids_or_batch(given)
+    return IdsOptions(tuple(ids), batch)
+
+
+def retry_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "--failed", metavar="BATCH", required=True, help="the tasks of this batch that failed"
+    )
+
+
+def retry_options(given: argparse.Namespace) -> IdsOptions:
+    return IdsOptions((), given.failed)
 
 
 def status(options: IdsOptions, api: HostApi, out: Output) -> int:
@@ -107,7 +133,20 @@ def _show(tasks: Sequence[Row], out: Output) -> None:
 
 
 def kill(options: IdsOptions, api: HostApi, out: Output) -> int:
+    if options.batch is not None:
+        return for_each([options.batch], api.kill_batch, _say, out)
     return for_each(options.ids, api.kill, _say, out)
+
+
+def retry(options: IdsOptions, api: HostApi, out: Output) -> int:
+    return for_each([options.batch or ""], api.retry_batch, _retried, out)
+
+
+def _retried(answers: Sequence[Row], out: Output) -> None:
+    if out.mode == "quiet":
+        out.lines(plain(task_id) for answer in answers for task_id in answer["task_ids"])
+    else:
+        _say(answers, out)
 
 
 def pause(options: IdsOptions, api: HostApi, out: Output) -> int:
@@ -164,7 +203,8 @@ def for_each(
 VERBS = {
     "list": Verb(list_arguments, list_options, run_list),
     "status": Verb(add_ids, ids_options, status),
-    "kill": Verb(add_ids, ids_options, kill),
+    "kill": Verb(add_ids_or_batch, kill_options, kill),
+    "retry": Verb(retry_arguments, retry_options, retry),
     "pause": Verb(add_ids, ids_options, pause),
     "resume": Verb(add_ids, ids_options, resume),
     "requeue": Verb(add_ids, ids_options, requeue),

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from hakuriver.client.arguments import POLL_MAX, Parser, Verb, add_ids, add_poll_interval
+from hakuriver.client.arguments import (
+    POLL_MAX,
+    Parser,
+    Verb,
+    add_ids_or_batch,
+    add_poll_interval,
+    ids_or_batch,
+)
 from hakuriver.client.host_api import HostApi, Row, ids_in_order
 from hakuriver.client.output import Output
 from hakuriver.client.render import FINAL, ending, progress
@@ -19,6 +26,8 @@ T = TypeVar("T")
 
 OUR_FAILURE = 125
 KILLED = 137
+MANY = 20
+"""More tasks of one submission than this are spoken of, and waited for, as a batch."""
 AT_ONCE = 500
 """Tasks asked about in one request: their ids have to fit into one line of HTTP."""
 BREATH = 0.1
@@ -67,19 +76,24 @@ class Patience:
 @dataclass(frozen=True, slots=True)
 class WaitOptions:
     ids: list[str]
+    batch: str | None
     poll: float
 
 
 def add_arguments(parser: Parser) -> None:
-    add_ids(parser)
+    add_ids_or_batch(parser)
     add_poll_interval(parser)
 
 
 def options(given: argparse.Namespace) -> WaitOptions:
-    return WaitOptions(given.ids, given.poll_interval)
+    return WaitOptions(*ids_or_batch(given), given.poll_interval)
 
 
 def run(options: WaitOptions, api: HostApi, out: Output) -> int:
+    if options.batch is not None:
+        from hakuriver.client.wait_batch import wait_for_batch
+
+        return wait_for_batch(options.batch, api, out)
     return wait_for(options.ids, api, out, poll=options.poll)
 
 
@@ -183,7 +197,7 @@ class Waiting:
 
 
 def detached(ids: Sequence[str]) -> str:
-    names = " ".join(ids)
+    names = " ".join(ids) if len(ids) <= MANY else f"--batch {ids[0]}"
     what = f"Task {names} goes on." if len(ids) == 1 else f"{len(ids)} tasks go on."
     return f"{what} Come back with: client wait {names}   Stop it with: client kill {names}"
 

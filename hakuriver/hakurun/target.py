@@ -77,7 +77,7 @@ def become(target: Target, words: Sequence[str], environ: Mapping[str, str]) -> 
 def _anything(app: str) -> Target:
     if "/" in app:
         return Target(_executable(app), (app,))
-    program = _on_path(app)
+    program = on_path(app)
     if program:
         return Target(program, (app,))
     here = os.path.isfile(app)
@@ -94,7 +94,7 @@ def _how_to_run(name: str) -> str:
     return f"python {name}" if name.endswith(".py") else f"./{name}"
 
 
-def _on_path(name: str) -> str:
+def on_path(name: str) -> str:
     for folder in os.get_exec_path():
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK) and os.path.isfile(path):

@@ -18,7 +18,7 @@ from typing import Any
 from hakuriver.host.changes import log_changes
 from hakuriver.host.identity import Ids
 from hakuriver.host.placement import NO_SUPPLY, Place, Supply, Waiting, explain, place
-from hakuriver.host.reconcile import cancelled, forgotten, requeued
+from hakuriver.host.reconcile import forgotten, requeued, wished
 from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.rows import Filter, Tx
 from hakuriver.host.store import Store
@@ -29,6 +29,7 @@ from hakuriver.model.task import IllegalTransition, Status, Task, TaskSpec, Wish
 
 log = logging.getLogger(__name__)
 
+_NAMED = 20
 KEY_LIFE = 24 * 3600.0
 """Seconds for which a submission's key is remembered."""
 
@@ -102,7 +103,7 @@ class Cluster:
             return dict(json.loads(earlier[1]))
         spec = self._spec(submission)
         targets, failed = self._targets(submission)
-        tasks = self._add_tasks(tx, spec, targets)
+        tasks = self._add_tasks(tx, spec, submission, targets)
         answer = _submit_answer(tasks, failed)
         if key:
             tx.save_submission(key, body_hash, json.dumps(answer), self._clock())
@@ -117,7 +118,8 @@ class Cluster:
                 "Name an environment with --container, or leave the option out.",
             )
         if container is not None:
-            check_for_container(submission.argv, submission.env)
+            for argv, env in submission.commands():
+                check_for_container(argv, env)
             privileged = self._defaults.privileged if privileged is None else privileged
             mounts = self._defaults.mounts if mounts is None else mounts
         return TaskSpec(
@@ -177,15 +179,22 @@ class Cluster:
             raise NotFound(f"node {target.node} has no NUMA node {target.numa} (it has: {known})")
         return target
 
-    def _add_tasks(self, tx: Tx, spec: TaskSpec, targets: list[Target | None]) -> list[Task]:
-        tasks: list[Task] = []
+    def _add_tasks(
+        self, tx: Tx, spec: TaskSpec, submission: Submission, targets: list[Target | None]
+    ) -> list[Task]:
+        """One for each target and combination; one batch."""
+        specs = [
+            replace(spec, argv=argv, env=env, target=target)
+            for target in targets
+            for argv, env in submission.commands()
+        ]
+        ids = self._ids.take(len(specs))
         now = self._clock()
-        for target in targets:
-            task_id = self._ids.take()
-            batch_id = tasks[0].id if tasks else task_id
-            task = Task(task_id, batch_id, replace(spec, target=target), Status.PENDING, now)
-            tx.add_task(task)
-            tasks.append(task)
+        tasks = [
+            Task(task_id, ids[0], each, Status.PENDING, now)
+            for task_id, each in zip(ids, specs, strict=True)
+        ]
+        tx.add_tasks(tasks)
         return tasks
 
     def kill(self, task_id: int) -> Task:
@@ -201,15 +210,7 @@ class Cluster:
     def _wish(self, task_id: int, wish: Wish) -> Task:
         def work(tx: Tx) -> tuple[Task, Task]:
             before = _known(tx.task(task_id), task_id)
-            if before.status.final:
-                raise Conflict(f"task {task_id} is over: {before.status.value}")
-            if before.status is Status.PENDING:
-                if wish is not Wish.KILL:
-                    raise Conflict(f"task {task_id} has not started, it cannot be {wish.value}d")
-                return before, tx.update_task(cancelled(before, self._clock()))
-            if before.wish is Wish.KILL and wish is not Wish.KILL:
-                raise Conflict(f"task {task_id} is being killed")
-            return before, tx.update_task(replace(before, wish=wish, wish_n=before.wish_n + 1))
+            return before, tx.update_task(wished(before, wish, self._clock()))
 
         task = self._changed(work)
         if task.node:
@@ -335,7 +336,12 @@ def _why(task: Task, places: list[Place], supply: Supply) -> str:
 
 def _submit_answer(tasks: list[Task], failed: list[dict[str, str]]) -> dict[str, Any]:
     ids = [str(task.id) for task in tasks]
-    noun = f"Task {ids[0]}" if len(ids) == 1 else f"Tasks {', '.join(ids)}"
+    if len(ids) == 1:
+        noun = f"Task {ids[0]}"
+    elif len(ids) <= _NAMED:
+        noun = f"Tasks {', '.join(ids)}"
+    else:
+        noun = f"{len(ids)} tasks, {ids[0]} to {ids[-1]},"
     answer: dict[str, Any] = {
         "message": f"{noun} accepted.",
         "task_ids": ids,

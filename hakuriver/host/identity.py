@@ -72,17 +72,17 @@ class Ids:
         self.identity = identity
         self._next = next_id
 
-    def take(self) -> int:
-        """The next id. Raises Unavailable if a new block is due and the file cannot be written.
+    def take(self, count: int = 1) -> range:
+        """The next ids. Raises Unavailable if a new block is due and the file cannot be written.
 
         Called by one thread at a time: within the writing transaction.
         """
-        if self._next >= self.identity.next_id:
-            grown = replace(self.identity, next_id=self._next + BLOCK)
+        if self._next + count > self.identity.next_id:
+            grown = replace(self.identity, next_id=self._next + max(count, BLOCK))
             write_identity(self._shared_dir, grown)
             self.identity = grown
-        self._next += 1
-        return self._next - 1
+        self._next += count
+        return range(self._next - count, self._next)
 
     def close(self) -> None:
         """Give back what is left of the block. Without it, after a kill -9, those ids are skipped.

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from hakuriver.host.batches import Batches
 from hakuriver.host.cluster import Cluster, Defaults
 from hakuriver.host.dispatch import Dispatch
 from hakuriver.host.environment_containers import EnvironmentContainers
@@ -155,6 +156,11 @@ class Host:
             health=health,
             outputs=Outputs(shared_dir, cluster.task),
             watch=self._watch,
+            batches=Batches(
+                self._store,
+                on_orders=lambda node: self._dispatch.wake(node),
+                on_room=lambda: self._placing.wake(),
+            ),
             environments=self._environments,
             shells=Shells(
                 cluster=cluster,

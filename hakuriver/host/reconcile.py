@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from hakuriver.model.errors import Conflict
 from hakuriver.model.messages import Attempt, Heartbeat, Held, Report, Seq
 from hakuriver.model.task import (
     Cancelled,
@@ -245,6 +246,19 @@ def forgotten(task: Task, by: str, now: float) -> Task:
         wish=None,
         message=f"forgotten by {by or 'somebody'}; it may still be running on {task.node}",
     )
+
+
+def wished(task: Task, wish: Wish, now: float) -> Task:
+    """As it is once somebody has asked for this: a waiting one is killed at once. Raises Conflict."""
+    if task.status.final:
+        raise Conflict(f"task {task.id} is over: {task.status.value}")
+    if task.status is Status.PENDING:
+        if wish is not Wish.KILL:
+            raise Conflict(f"task {task.id} has not started, it cannot be {wish.value}d")
+        return cancelled(task, now)
+    if task.wish is Wish.KILL and wish is not Wish.KILL:
+        raise Conflict(f"task {task.id} is being killed")
+    return replace(task, wish=wish, wish_n=task.wish_n + 1)
 
 
 def cancelled(task: Task, now: float) -> Task:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hakuriver import PROTOCOL, __version__
 from hakuriver.host import environment_routes
+from hakuriver.host.batches import Batches
 from hakuriver.host.cluster import Cluster
 from hakuriver.host.environments import Environments
 from hakuriver.host.fleet import Fleet
@@ -16,7 +17,7 @@ from hakuriver.host.outputs import CHUNK, Outputs, Piece
 from hakuriver.host.placement import Reserved
 from hakuriver.host.rows import Filter
 from hakuriver.host.shells import Shells
-from hakuriver.host.views import node_view, task_view
+from hakuriver.host.views import batch_view, node_view, task_view
 from hakuriver.host.watch import Watch
 from hakuriver.model.errors import BadRequest, Conflict, NotFound
 from hakuriver.model.fields import WHOLE_MAX, Fields
@@ -41,6 +42,7 @@ class Desk:
     health: Health
     outputs: Outputs
     watch: Watch
+    batches: Batches
     environments: Environments
     shells: Shells
     shared_dir: Path
@@ -155,6 +157,24 @@ def command(request: Request, desk: Desk) -> Response:
     return _done(desk, task, f"{verb.capitalize()} of task {task.id} requested.")
 
 
+def batch(request: Request, desk: Desk) -> Response:
+    return Response.json(batch_view(desk.batches.get(_task_id(request)), desk.shared_dir))
+
+
+def kill_batch(request: Request, desk: Desk) -> Response:
+    batch_id = _task_id(request)
+    count = desk.batches.kill(batch_id)
+    message = f"Kill of {count} tasks of batch {batch_id} requested."
+    return Response.json({"message": message, "count": count}, status=202)
+
+
+def retry_batch(request: Request, desk: Desk) -> Response:
+    batch_id = _task_id(request)
+    ids = desk.batches.retry(batch_id)
+    message = f"{len(ids)} failed tasks of batch {batch_id} wait for another attempt."
+    return Response.json({"message": message, "task_ids": list(map(str, ids))})
+
+
 def requeue(request: Request, desk: Desk) -> Response:
     task = desk.cluster.requeue(_task_id(request))
     return _done(desk, task, f"Task {task.id} waits for attempt {task.attempt}.")
@@ -241,6 +261,9 @@ ROUTES: tuple[Route[Desk], ...] = (
     Route("GET", "/task/<id>/<stream>", output),
     Route("POST", "/kill/<id>", kill),
     Route("POST", "/command/<id>/<verb>", command),
+    Route("GET", "/batch/<id>", batch),
+    Route("POST", "/batch/<id>/kill", kill_batch),
+    Route("POST", "/batch/<id>/retry", retry_batch),
     Route("POST", "/requeue/<id>", requeue),
     Route("POST", "/forget/<id>", forget),
     Route("GET", "/nodes", nodes),

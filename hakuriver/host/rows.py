@@ -96,19 +96,28 @@ class Tx:
         )
         return [_task(row) for row in rows]
 
-    def add_task(self, task: Task) -> None:
-        spec = task.spec
-        target = spec.target
-        self._sql.execute(
+    def batch(self, batch_id: int) -> dict[str, int]:
+        """How many of its tasks have each status; empty if there is no such batch."""
+        rows = self._sql.execute(
+            "SELECT status, COUNT(*) FROM tasks WHERE batch_id = ? GROUP BY status", (batch_id,)
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def add_tasks(self, tasks: Iterable[Task]) -> None:
+        self._sql.executemany(
             "INSERT INTO tasks (task_id, batch_id, argv, env, cores, memory, container, privileged,"
             " mounts, target_node, target_numa, user, status, submitted_at, message, revision)"
             " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                task.id, task.batch_id, json.dumps(spec.argv), json.dumps(spec.env), spec.cores,
-                spec.memory, spec.container, spec.privileged, json.dumps(spec.mounts),
-                target.node if target else None, target.numa if target else None, spec.user,
-                task.status.value, task.submitted_at, task.message, self._revision(task.id),
-            ),
+            (self._new_row(task) for task in tasks),
+        )
+
+    def _new_row(self, task: Task) -> tuple[Any, ...]:
+        spec, target = task.spec, task.spec.target
+        return (
+            task.id, task.batch_id, json.dumps(spec.argv), json.dumps(spec.env), spec.cores,
+            spec.memory, spec.container, spec.privileged, json.dumps(spec.mounts),
+            target.node if target else None, target.numa if target else None, spec.user,
+            task.status.value, task.submitted_at, task.message, self._revision(task.id),
         )  # fmt: skip
 
     def update_task(self, task: Task) -> Task:

@@ -90,6 +90,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE tasks ADD COLUMN image_version INTEGER;
     """,
+    """
+    CREATE INDEX tasks_by_batch_status ON tasks (batch_id, status, task_id);
+    """,
 )
 
 

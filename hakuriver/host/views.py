@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from hakuriver.host.batches import Batch
 from hakuriver.host.placement import Reserved
 from hakuriver.host.registry import NodeState
 from hakuriver.model.task import Status, Task
@@ -58,6 +59,16 @@ def task_view(task: Task, shared_dir: Path) -> dict[str, Any]:
         "user": spec.user,
         "revision": task.revision,
         "assignment_suspicion_count": 0,
+    }
+
+
+def batch_view(batch: Batch, shared_dir: Path) -> dict[str, Any]:
+    failed = batch.first_failed
+    return {
+        "batch_id": str(batch.id),
+        "total": batch.total,
+        "by_status": batch.by_status,
+        "first_failed": None if failed is None else task_view(failed, shared_dir),
     }
 
 

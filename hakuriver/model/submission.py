@@ -8,16 +8,20 @@ of which the keeper and our own variables need a little.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hakuriver.model.errors import Refused
-from hakuriver.model.fields import Fields
+from hakuriver.model.fields import Fields, check_text, is_whole
+from hakuriver.model.sweep import OURS, PREFIX, Sweep
 from hakuriver.model.target import check_environment_name
 
 NO_CONTAINER = "NULL"
 ARGUMENT_MAX = 128 * 1024
 TOTAL_MAX = 1_900_000
+TASKS_MAX = 100_000
+"""Of one submission."""
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 RESERVED_PREFIX = "HAKURIVER_"
 _POINTER = 8
@@ -25,10 +29,14 @@ _POINTER = 8
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A checked request; None means: as the host's configuration says."""
+    """A checked request; None means: as the host's configuration says.
+
+    With a sweep there is a task for each of its combinations; argv is the first one's then.
+    """
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
+    sweep: Sweep | None
     cores: float
     memory: int | None
     targets: tuple[str, ...]
@@ -37,24 +45,38 @@ class Submission:
     mounts: tuple[str, ...] | None
     user: str
 
+    def commands(self) -> Iterator[tuple[tuple[str, ...], tuple[tuple[str, str], ...]]]:
+        """Command line and environment of each task, in order."""
+        if self.sweep is None:
+            yield self.argv, self.env
+            return
+        for place in range(self.sweep.total):
+            variables = {**self.sweep.variables(place), **dict(self.env)}
+            yield self.sweep.argv(place), tuple(variables.items())
+
 
 def read_submission(document: object) -> Submission:
     """Raises Refused, naming the field that cannot be passed on."""
     with Fields(document) as fields:
-        argv = (fields.text("command"), *fields.texts("arguments"))
+        sweep = fields.maybe("sweep", read_sweep)
+        command = fields.text("command") if sweep is None else fields.maybe_text("command")
+        argv = (command or "", *fields.texts("arguments"))
         env = tuple(fields.mapping("env_vars").items())
-        check_argv(argv)
         check_env(env)
-        check_total(argv, env)
+        if sweep is not None:
+            if argv != ("",):
+                raise Refused("a sweep has its command in its words, not in 'command'")
+            argv = sweep.argv(0)
         container = fields.maybe_text("container_name")
         if container is not None and container != NO_CONTAINER:
             check_environment_name(container)
         mounts = fields.texts("additional_mounts") or None
         for mount in mounts or ():
             parse_mount(mount)
-        return Submission(
+        submission = Submission(
             argv=argv,
             env=env,
+            sweep=sweep,
             cores=fields.number("required_cores", 1.0),
             memory=fields.maybe_whole("required_memory_bytes") or None,
             targets=fields.texts("targets"),
@@ -63,6 +85,50 @@ def read_submission(document: object) -> Submission:
             mounts=mounts,
             user=fields.text("user", "")[:256],
         )
+    for words, variables in submission.commands():
+        check_argv(words)
+        check_total(words, variables)
+    return submission
+
+
+def read_sweep(document: Any) -> Sweep:
+    """Raises Refused."""
+    with Fields(document, "the sweep") as fields:
+        axes = fields.each("axes", _read_axis)
+        words = fields.each("words", lambda word: _read_word(word, len(axes)))
+        names = fields.texts("names")
+        sweep = Sweep(words, axes, names, fields.flag("zipped"), ())
+    for name in names:
+        if (name and not (name.startswith(PREFIX) and ENV_NAME.fullmatch(name))) or name in OURS:
+            raise Refused(f"'{name[:80]}' cannot be the variable of an axis")
+    if not words or not all(axes) or len(names) != len(axes):
+        raise Refused("a sweep has words, a value or more for each axis, and a name for each")
+    if sweep.zipped and len({len(axis) for axis in axes}) > 1:
+        raise Refused("the axes of a zipped sweep have the same number of values")
+    if sweep.total > TASKS_MAX:
+        raise Refused(
+            f"{sweep.total} tasks at once; at most {TASKS_MAX} are taken",
+            "Divide it, or let each task do more: hakurun works inside tasks too.",
+        )
+    return sweep
+
+
+def _read_axis(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise Refused("an axis is a list of texts")
+    return tuple(check_text("a value of an axis", each) for each in value)
+
+
+def _read_word(value: Any, axes: int) -> tuple[str | int, ...]:
+    """Texts, and numbers of axes."""
+    if not isinstance(value, list):
+        raise Refused("a word of a sweep is a list")
+    for piece in value:
+        if isinstance(piece, str):
+            check_text("a word", piece)
+        elif not is_whole(piece) or piece >= axes:
+            raise Refused("a word of a sweep holds texts and numbers of axes")
+    return tuple(value)
 
 
 def size(text: str) -> int:

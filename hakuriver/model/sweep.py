@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
+from typing import Any
 
 from hakuriver.model.errors import UsageError
 from hakuriver.model.span import (
@@ -74,6 +75,15 @@ class Sweep:
         values = self.point(index)
         named = {name: value for name, value in zip(self.names, values, strict=True) if name}
         return {**named, "HAKURUN_INDEX": str(index + 1), "HAKURUN_TOTAL": str(self.total)}
+
+    def to_json(self) -> dict[str, Any]:
+        """For POST /submit: the values of each axis, not their combinations."""
+        return {
+            "words": [list(word) for word in self.words],
+            "axes": [list(axis) for axis in self.axes],
+            "names": list(self.names),
+            "zipped": self.zipped,
+        }
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
         return (self.argv(index) for index in range(self.total))

@@ -39,10 +39,12 @@ _REMEMBERED = 200
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The image to run; version is the UNIXTIME of its tarball. None if it was never published: then
-    whatever has the name when the task starts is run, and image_id may be a few seconds old."""
+    whatever has the name when the task starts is run, and image_id may be a few seconds old. path is
+    the PATH that the image sets."""
 
     image_id: str
     version: int | None
+    path: str = ""
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Images:
         self._loading: dict[str, Loading] = {}
         self._problems: dict[str, str] = {}
         self._in_use: set[str] = set()
+        self._paths: dict[str, str] = {}
 
     def published(self, named: Mapping[str, str]) -> dict[str, str]:
         """Image ids by environment, as the whole cluster knows them."""
@@ -100,7 +103,7 @@ class Images:
             return version
         with self._lock:
             self._here.add(image_id)
-        return Chosen(image_id, version.time)
+        return Chosen(image_id, version.time, self._path(image_id))
 
     def _newest(self, environment: str) -> Version | None:
         try:
@@ -122,7 +125,18 @@ class Images:
                 f" Make it on the host: docker create-container IMAGE {environment}, then"
                 f" docker create-tar {environment}"
             )
-        return Chosen(image_id, None)
+        return Chosen(image_id, None, self._path(image_id))
+
+    def _path(self, image_id: str) -> str:
+        """Looked up once per image."""
+        with self._lock:
+            known = self._paths.get(image_id)
+        if known is not None:
+            return known
+        path = self._docker.image_path(image_id)
+        with self._lock:
+            self._paths[image_id] = path
+        return path
 
     def forget(self, image_id: str) -> None:
         """Somebody has removed it: look again next time."""

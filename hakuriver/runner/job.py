@@ -52,6 +52,7 @@ class Job:
     unit_name: str | None = None
     image: str | None = None
     image_version: int | None = None
+    image_path: str = ""
     note: str = ""
     engine_tries: int = 0
     assignment: Assignment | None = None

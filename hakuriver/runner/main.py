@@ -25,6 +25,7 @@ from hakuriver.runner.images import Images
 from hakuriver.runner.jobs import Jobs
 from hakuriver.runner.ledger import Ledger
 from hakuriver.runner.pool import Pool, Timers
+from hakuriver.runner.program import publish
 from hakuriver.runner.recovery import Recovery
 from hakuriver.runner.reports import Reporter
 from hakuriver.runner.routes import ROUTES, Desk
@@ -255,6 +256,7 @@ class _Parts:
     ) -> None:
         self._on_loaded = on_loaded
         grace = config.number("runner.kill_grace")
+        program = publish(state)
         shared_dir = config.path("paths.shared_dir")
         self._docker_starts = Pool("docker-start", config.whole("runner.max_starting") or 1)
         self._verbs = Pool("verbs", 4)
@@ -283,6 +285,7 @@ class _Parts:
                 grace=grace,
                 numactl=shutil.which(config.text("paths.numactl_path") or "numactl"),
                 user=user,
+                program=program,
             ),
             self._worker.ended,
         )
@@ -298,6 +301,7 @@ class _Parts:
                 allow_privileged=config.switch("runner.allow_privileged"),
                 allowed_mounts=config.texts("runner.allowed_mounts"),
                 sudo=config.switch("runner.use_sudo"),
+                program=program,
             ),
             self._worker.ended,
         )

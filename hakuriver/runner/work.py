@@ -165,6 +165,7 @@ class Worker:
             return False
         if not isinstance(choice, Version):
             job.image, job.image_version = choice.image_id, choice.version
+            job.image_path = choice.path
             return True
         self.images.load(
             choice,
@@ -234,6 +235,7 @@ class Worker:
             stdout=self.place.shared_dir / output_name(task, attempt, "stdout"),
             stderr=self.place.shared_dir / output_name(task, attempt, "stderr"),
             killed=lambda: job.wish is Wish.KILL,
+            image_path=job.image_path,
             image=(job.image or "") if job.image_version is not None else "",
         )
 

@@ -14,6 +14,8 @@ from hakuriver.model.errors import HakuRiverError
 from hakuriver.system.command import CommandFailed, Completed, run
 
 LABEL = "hakuriver"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What the engine gives to images that set none (moby: system.DefaultPathEnvUnix)."""
 
 
 class NoEngine(HakuRiverError):
@@ -108,6 +110,13 @@ class Docker:
         """The id of an image, by name or id; None if it is not here. Raises NoEngine."""
         done = self.run("image", "inspect", "--format={{.Id}}", name)
         return done.text if done.code == 0 else None
+
+    def image_path(self, name: str) -> str:
+        """The PATH of an image's containers: its own, or the engine's default. Raises NoEngine."""
+        done = self.run("image", "inspect", "--format={{json .Config.Env}}", name)
+        variables = json.loads(done.text or "null") if done.code == 0 else None
+        found = [each for each in variables or () if each.startswith("PATH=")]
+        return found[-1].partition("=")[2] if found else DEFAULT_PATH
 
     def environments(self) -> dict[str, str]:
         """Name and image id of each image hakuriver/NAME:base."""

@@ -103,6 +103,22 @@ def run_tasks(cluster: Cluster, count: int, body: dict[str, object], clients: in
     return time.perf_counter() - begin
 
 
+def run_sweep(cluster: Cluster, count: int, body: dict[str, object]) -> float:
+    """The same as one batch: one request, as `client submit --sweep` sends it."""
+    axis = [str(number) for number in range(count)]
+    words = [[str(body["command"])], [0]]
+    sweep = {"words": words, "axes": [axis], "names": [""], "zipped": False}
+    connection = cluster.connect()
+    begin = time.perf_counter()
+    rest = {name: value for name, value in body.items() if name != "command"}
+    answer = json.loads(cluster.ask(connection, "POST", "/submit", {**rest, "sweep": sweep}))
+    while True:
+        batch = json.loads(cluster.ask(connection, "GET", f"/batch/{answer['batch_id']}"))
+        if batch["by_status"].get("completed", 0) == count:
+            return time.perf_counter() - begin
+        time.sleep(0.02)
+
+
 def run_command(argv: list[str], lines: int = 0) -> float:
     begin = time.perf_counter()
     text = "".join(f"{number}\n" for number in range(lines))
@@ -156,6 +172,13 @@ def main() -> None:
                     lambda: run_command(["xargs", "-n1", f"-P{cores}", "/bin/true"], given.tasks),
                     given.rounds,
                 )
+            body = {**bare, "required_cores": 0}
+            beside(
+                f"{given.tasks} x /bin/true as one sweep, against xargs -P{cores}",
+                lambda: run_sweep(cluster, given.tasks, body),
+                lambda: run_command(["xargs", "-n1", f"-P{cores}", "/bin/true"], given.tasks),
+                given.rounds,
+            )
             beside(
                 "one /bin/true, against sh -c /bin/true",
                 lambda: latency(cluster, bare),

@@ -144,7 +144,11 @@ WRONG: list[tuple[list[str], str]] = [
     (["--health", "node1", "tool"], "--health takes no command"),
     (["submit", "--status", "3"], "unrecognized arguments: --status"),
     (["status"], "required: ID"),
-    (["kill"], "required: ID"),
+    (["kill"], "name tasks, or a batch"),
+    (["kill", "3", "--batch", "1"], "name tasks, or a batch"),
+    (["retry"], "required: --failed"),
+    (["--zip", "--", "true"], "--zip is for a sweep"),
+    (["--sweep", "--", "true"], "there is no span"),
     (["logs", "3", "4"], "unrecognized arguments: 4"),
     (["logs", "3", "--tail", "-1"], "'-1' is no whole number"),
     (["list", "--limit", "many"], "'many' is no whole number"),
@@ -209,7 +213,9 @@ def test_no_command_at_all_asks_for_help(argv: list[str]) -> None:
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "submit"])
 def test_global_options_stand_before_or_after_a_sub_command(verb: str) -> None:
-    own = {"nodes": [], "health": [], "list": [], "logs": ["1"]}.get(verb, ["1"])
+    own = {"nodes": [], "health": [], "list": [], "logs": ["1"], "retry": ["--failed", "1"]}.get(
+        verb, ["1"]
+    )
     flags = ["--config", "c.toml", "--host", "h:1", "--json", "-q"]
     before, after = argparse.Namespace(), argparse.Namespace()
     parse([*flags, verb, *own], before)

@@ -91,7 +91,8 @@ class Office:
     # What users do
 
     def submit(self, *, key: str = "", **fields: Any) -> dict[str, Any]:
-        body = {"command": "true", "container_name": "NULL", **fields}
+        command = {} if "sweep" in fields else {"command": "true"}
+        body = {**command, "container_name": "NULL", **fields}
         return self.cluster.submit(read_submission(body), key=key, body=body)
 
     def one(self, **fields: Any) -> int:

@@ -33,7 +33,7 @@ class Database:
         return ids
 
     def take(self, ids: Ids, count: int) -> list[int]:
-        taken = [ids.take() for _ in range(count)]
+        taken = [ids.take()[0] for _ in range(count)]
         self.last_id = taken[-1]
         return taken
 
@@ -121,7 +121,7 @@ def test_an_id_is_covered_by_the_file_before_it_is_given_out(tmp_path: Path) -> 
     database = Database()
     ids = database.open(tmp_path)
     for _ in range(2 * BLOCK + 1):
-        taken = ids.take()
+        (taken,) = ids.take()
         known = read_identity(tmp_path)
         assert known is not None
         assert taken < known.next_id

@@ -164,7 +164,7 @@ def test_an_old_database_takes_new_tasks(old: Path) -> None:
     store = Store(old)
     with store.read() as tx:
         assert tx.last_task_id() == 2 * len(Status)
-    store.write(lambda tx: tx.add_task(Task(500, 500, TaskSpec(("x",)), Status.PENDING, 1.0)))
+    store.write(lambda tx: tx.add_tasks([Task(500, 500, TaskSpec(("x",)), Status.PENDING, 1.0)]))
     with store.read() as tx:
         assert tx.last_task_id() == 500
     store.close()
@@ -211,7 +211,7 @@ def everything(tx: Tx) -> None:
     tx.drain("n1", "x")
     tx.nodes()
     for number in (1, 2, 3):
-        tx.add_task(Task(number, number, TaskSpec(("true",)), Status.PENDING, 1.0))
+        tx.add_tasks([Task(number, number, TaskSpec(("true",)), Status.PENDING, 1.0)])
     list(tx.waiting(["n1", "n2"]))
     list(tx.waiting([]))
     for number in (1, 2):
@@ -235,6 +235,7 @@ def everything(tx: Tx) -> None:
     tx.set_meta("a", "b")
     tx.meta("a")
     tx.last_task_id()
+    tx.batch(1)
     tx.prune(9e9, 10)
 
 

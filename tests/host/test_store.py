@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def add(number: int) -> Callable[[Tx], int]:
     def work(tx: Tx) -> int:
-        tx.add_task(Task(number, number, TaskSpec(("true",)), Status.PENDING, 1.0))
+        tx.add_tasks([Task(number, number, TaskSpec(("true",)), Status.PENDING, 1.0)])
         return number
 
     return work

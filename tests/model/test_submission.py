@@ -167,3 +167,53 @@ def test_bytes_that_are_no_text_cannot_enter_a_container(
     with pytest.raises(Refused, match=f"{named} is not UTF-8"):
         check_for_container(argv, env)
     check_for_container(("écho", "ok"), (("A", "é"),))
+
+
+SWEEP = {"words": [["echo"], ["--lr=", 0], [1]], "axes": [["1", "2"], ["a", "b"]], "names": ["HAKURUN_LR", ""], "zipped": False}  # fmt: skip
+
+
+def test_a_sweep_is_a_command_for_each_combination() -> None:
+    submission = read_submission({"sweep": SWEEP, "env_vars": {"A": "b", "HAKURUN_LR": "mine"}})
+    commands = list(submission.commands())
+    assert [argv for argv, _ in commands] == [
+        ("echo", "--lr=1", "a"), ("echo", "--lr=1", "b"), ("echo", "--lr=2", "a"), ("echo", "--lr=2", "b"),
+    ]  # fmt: skip
+    assert submission.argv == commands[0][0]
+    assert dict(commands[2][1]) == {
+        "A": "b", "HAKURUN_LR": "mine", "HAKURUN_INDEX": "3", "HAKURUN_TOTAL": "4",
+    }, "what the user sets stands"  # fmt: skip
+    zipped = read_submission({"sweep": {**SWEEP, "zipped": True}})
+    assert [argv for argv, _ in zipped.commands()] == [("echo", "--lr=1", "a"), ("echo", "--lr=2", "b")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"words": []}, "has words"),
+        ({"words": [[2]]}, "numbers of axes"),
+        ({"words": [[-1]]}, "numbers of axes"),
+        ({"words": [[True]]}, "numbers of axes"),
+        ({"words": ["echo"]}, "is a list"),
+        ({"axes": [["1"], []]}, "a value or more"),
+        ({"axes": [["1"], [2]]}, "list of texts"),
+        ({"axes": [["1"], ["\0"]]}, "NUL"),
+        ({"names": [""]}, "a name for each"),
+        ({"names": ["PATH", ""]}, "'PATH' cannot be the variable"),
+        ({"names": ["HAKURUN_INDEX", ""]}, "cannot be the variable"),
+        ({"names": ["HAKURUN_A B", ""]}, "cannot be the variable"),
+        ({"axes": [["1", "2", "3"], ["a", "b"]], "zipped": True}, "same number"),
+        ({"axes": [["x"] * 1000, ["y"] * 101]}, "101000 tasks at once"),
+        ({"words": [["-x"], [0], [1]]}, "begins with '-'"),
+        ({"words": [[0]], "axes": [["ok", ""], ["a"]]}, "the command is empty"),
+        ({"words": [["echo"], [0, 0]], "axes": [["x" * 70_000], ["a"]]}, "at most"),
+        ({"surprise": 1}, "unknown field"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_by_name(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(Refused, match=named):
+        read_submission({"sweep": {**SWEEP, **change}})
+
+
+def test_a_sweep_and_a_command_do_not_go_together() -> None:
+    with pytest.raises(Refused, match="not in 'command'"):
+        read_submission({"sweep": SWEEP, "command": "true"})

@@ -17,7 +17,8 @@ class Assignment:
 
     record is the folder of its record, stdout and stderr its log files; both are made by prepare()
     before the start. image is the id of a container's image, "" for whatever has its name now.
-    killed() says whether it was killed meanwhile: asked before the point of no return.
+    image_path is the PATH that the image sets. killed() says whether it was killed meanwhile: asked
+    before the point of no return.
     """
 
     order: RunOrder
@@ -26,6 +27,7 @@ class Assignment:
     stderr: Path
     killed: Callable[[], bool] = lambda: False
     image: str = ""
+    image_path: str = ""
 
     @property
     def key(self) -> Attempt:

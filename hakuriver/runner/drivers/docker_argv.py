@@ -17,10 +17,13 @@ from hakuriver.runner.taskenv import CARRIER, our_variables
 from hakuriver.system.docker import mount_option
 
 _RECORD, _STDOUT, _STDERR = "/hakuriver/record", "/hakuriver/stdout", "/hakuriver/stderr"
+_PROGRAM = "/hakuriver/bin"
 
 
 @dataclass(frozen=True, slots=True)
 class DockerSettings:
+    """program: the folder with hakurun, None if there is none."""
+
     cluster: str
     node: str
     shared_data: Path
@@ -30,6 +33,7 @@ class DockerSettings:
     allow_privileged: bool = True
     allowed_mounts: tuple[str, ...] = ("/",)
     sudo: bool = False
+    program: Path | None = None
 
 
 def labels_of(settings: DockerSettings, assignment: Assignment) -> dict[str, str]:
@@ -74,6 +78,7 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
         (str(assignment.record), _RECORD, False),
         (str(assignment.stdout), _STDOUT, False),
         (str(assignment.stderr), _STDERR, False),
+        *([] if settings.program is None else [(str(settings.program), _PROGRAM, True)]),
     ]
     labels = labels_of(settings, assignment)
     return [
@@ -95,6 +100,7 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
         *([] if numa is None else [f"--cpuset-mems={order.numa}"]),
         "--env=TINI_KILL_PROCESS_GROUP=1",
         *(f"--env={key}={value}" for key, value in ours.items()),
+        *_path(settings, assignment),
         *_carried(settings, assignment),
         "--entrypoint=/bin/sh",
         assignment.image or image_of(order.container),
@@ -109,6 +115,13 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
             argv=list(order.argv),
         ),
     ]
+
+
+def _path(settings: DockerSettings, assignment: Assignment) -> list[str]:
+    """The image's own PATH, and hakurun's folder behind it."""
+    if settings.program is None or not assignment.image_path:
+        return []
+    return [f"--env=PATH={assignment.image_path}:{_PROGRAM}"]
 
 
 def _numa(settings: DockerSettings, number: int) -> NumaNode:

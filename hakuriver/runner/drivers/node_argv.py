@@ -24,6 +24,7 @@ class ProcessSettings:
     grace: float
     numactl: str | None = None
     user: pwd.struct_passwd | None = None
+    program: Path | None = None
 
 
 def keeper_command(
@@ -73,8 +74,10 @@ def environment(
 ) -> dict[str, str]:
     """What the keeper gets: nothing of the runner's but what is in login."""
     order = assignment.order
+    path = login["PATH"] if settings.program is None else f"{login['PATH']}:{settings.program}"
     return {
         **login,
+        "PATH": path,
         **our_variables(
             order,
             cluster=settings.cluster,
