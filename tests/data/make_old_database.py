@@ -45,7 +45,7 @@ def make(path: Path) -> None:
         numbers = itertools.count(1)
         for status in Status:
             for number in itertools.islice(numbers, 2):
-                tx.add_task(task(number, Status.PENDING))
+                tx.add_tasks([task(number, Status.PENDING)])
                 if status is Status.PENDING:
                     continue
                 tx.assign(number, "node1", (3, tx.next_order("node1")), 1700000100.0)
