@@ -24,6 +24,7 @@ import pytest
 
 from tests.support.cluster import Cluster
 from tests.support.images import Images
+from tests.support.processes import files_of_all
 from tests.support.wait import wait_until
 from tests.system.test_websocket import masked
 
@@ -230,9 +231,10 @@ def test_a_client_that_vanishes_while_its_input_waits_leaves_no_command_behind(
     wait_until(lambda: not running(mark), message="it is gone with its client")
 
 
-def running(argument: str) -> list[str]:
-    argv = ["pgrep", "-f", f"sleep {argument}$"]
-    return subprocess.run(argv, capture_output=True, text=True).stdout.split()
+def running(argument: str) -> list[int]:
+    """Processes that are `sleep ARGUMENT`."""
+    command = f"sleep\0{argument}\0".encode()
+    return [pid for pid, line in files_of_all("cmdline") if line.endswith(command)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
