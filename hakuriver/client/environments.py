@@ -22,6 +22,7 @@ from hakuriver.client.environments_render import (
 )
 from hakuriver.client.host_api import HostApi, Row
 from hakuriver.client.main import connect, mode
+from hakuriver.client.nodes import say
 from hakuriver.client.output import Output
 from hakuriver.client.render import Table, word
 from hakuriver.client.wait import Patience
@@ -194,19 +195,19 @@ def sync(given: Options, api: HostApi, out: Output) -> int:
 
 
 def start_container(given: Options, api: HostApi, out: Output) -> int:
-    return _say(api.container_verb("start", given.name), out)
+    return say(api.container_verb("start", given.name), out)
 
 
 def stop_container(given: Options, api: HostApi, out: Output) -> int:
-    return _say(api.container_verb("stop", given.name), out)
+    return say(api.container_verb("stop", given.name), out)
 
 
 def delete_container(given: Options, api: HostApi, out: Output) -> int:
-    return _say(api.container_verb("delete", given.name), out)
+    return say(api.container_verb("delete", given.name), out)
 
 
 def delete_tar(given: Options, api: HostApi, out: Output) -> int:
-    return _say(api.delete_tar(given.name, given.version), out)
+    return say(api.delete_tar(given.name, given.version), out)
 
 
 def jobs(given: Options, api: HostApi, out: Output) -> int:
@@ -230,14 +231,6 @@ def _table(
         out.lines(plain(word(row, key)) for row in rows)
     else:
         out.lines(Table(titles, paint=out.painted, width=out.width).lines(map(cells, rows)))
-
-
-def _say(answer: Row, out: Output) -> int:
-    if out.mode == "json":
-        out.json(answer)
-    elif out.mode == "text":
-        out.line(plain(word(answer, "message")))
-    return 0
 
 
 def _follow(answer: Row, api: HostApi, out: Output, *, detach: bool) -> int:

@@ -96,14 +96,14 @@ def _newest(answer: Any) -> tuple[Sequence[Row], Row | None]:
 
 
 def drain(options: NodeOptions, api: HostApi, out: Output) -> int:
-    return _say(api.drain(options.node or "", options.reason), out)
+    return say(api.drain(options.node or "", options.reason), out)
 
 
 def undrain(options: NodeOptions, api: HostApi, out: Output) -> int:
-    return _say(api.undrain(options.node or ""), out)
+    return say(api.undrain(options.node or ""), out)
 
 
-def _say(answer: Row, out: Output) -> int:
+def say(answer: Row, out: Output) -> int:
     if out.mode == "json":
         out.json(answer)
     elif out.mode == "text":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +118,8 @@ class Host:
             on_room=lambda: self._placing.wake(),
         )
         containers = EnvironmentContainers(shared_data=str(shared_dir / "shared_data"))
-        self._environments = Environments(
-            containers=containers,
-            publisher=_publisher(config, shared_dir),
-            jobs=Jobs(ids.identity.epoch),
-            registry=registry,
-            docker=Docker(("sudo", "-n") if config.switch("runner.use_sudo") else ()),
-            connect=lambda address: RunnerApi(address, token=config.token),
-            on_room=lambda: self._placing.wake(),
+        self._environments = _environments(
+            config, shared_dir, containers, registry, ids, lambda: self._placing.wake()
         )
         cluster = Cluster(
             store=self._store,
@@ -234,6 +229,25 @@ def _shared_dir(config: Config) -> Path:
             "Set paths.shared_dir to a directory that host and runners share.",
         ) from None
     return shared_dir
+
+
+def _environments(
+    config: Config,
+    shared_dir: Path,
+    containers: EnvironmentContainers,
+    registry: Registry,
+    ids: Ids,
+    on_room: Callable[[], None],
+) -> Environments:
+    return Environments(
+        containers=containers,
+        publisher=_publisher(config, shared_dir),
+        jobs=Jobs(ids.identity.epoch),
+        registry=registry,
+        docker=Docker(("sudo", "-n") if config.switch("runner.use_sudo") else ()),
+        connect=lambda address: RunnerApi(address, token=config.token),
+        on_room=on_room,
+    )
 
 
 def _publisher(config: Config, shared_dir: Path) -> Publisher:
