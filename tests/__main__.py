@@ -32,8 +32,9 @@ def main(arguments: list[str]) -> None:
         if not is_ready():
             make()
     os.chdir(ROOT)
-    # A shell that starts us in the background may have it ignored, and so would all that we start.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # In the background, or under nohup, they may be ignored, and so they would be in all that we start.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     os.execv(PYTHON, [str(PYTHON), "-m", "pytest", *arguments])
 
 
