@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _KEPT = 200
 _TELL_SECONDS = 0.1
+_STOP_SECONDS = 3.0
+"""A registry that does not answer, or an engine that commits, cannot be interrupted: left behind."""
 
 
 class JobState(str, Enum):
@@ -167,8 +169,9 @@ class Jobs:
             self._stopping = True
             self._changed.notify_all()
             threads = list(self._threads)
+        deadline = time.monotonic() + _STOP_SECONDS
         for thread in threads:
-            thread.join(timeout=10)
+            thread.join(max(deadline - time.monotonic(), 0.0))
 
     # In the thread of one environment's jobs
 
