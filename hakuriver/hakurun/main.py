@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 
 from hakuriver.hakurun.arguments import parse
-from hakuriver.hakurun.cluster import CLIENT, submit_sweep
+from hakuriver.hakurun.cluster import is_submission, submit_sweep
 from hakuriver.hakurun.target import Targets, become
 
 
 def main(argv: list[str]) -> int:
     _occupy_standard_descriptors()
     options = parse(argv, os.environ)
-    if os.path.basename(options.words[0]) == CLIENT and not options.dry_run:
+    if is_submission(options.words) and not options.dry_run:
         submit_sweep(options)
     if not options.watched and not any("span:" in word for word in options.words):
         target = Targets(modules=options.module).find(options.words[0])
