@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
             make()
     os.chdir(ROOT)
     # In the background, or under nohup, they may be ignored, and so they would be in all that we start.
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     os.execv(PYTHON, [str(PYTHON), "-m", "pytest", *arguments])
 
