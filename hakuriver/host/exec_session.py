@@ -133,7 +133,9 @@ class ExecSession:
             self._end(int(found["Pid"]))
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._stream.close()
+        # The whole answer, not just the file below it, which its destructor would miss.
+        with contextlib.suppress(Exception):  # Broken or not, it is over.
+            self._stream._response.close()
         self._client.close()
 
     def _end(self, pid: int) -> None:
