@@ -17,16 +17,20 @@ from hakuriver.model.errors import HakuRiverError, UsageError
 
 
 class Command(NamedTuple):  # dataclasses would be a tenth of the start of `hakurun true`
-    """module has main(argv) -> exit code, which may raise HakuRiverError."""
+    """module has main(argv) -> exit code, which may raise HakuRiverError. lasts: it outlives the file
+    that it was started from."""
 
     module: str
     help: str
+    lasts: bool = False
 
 
 COMMANDS: dict[str, Command] = {
-    "up": Command("hakuriver.up", "a whole cluster on this machine, at once"),
-    "host": Command("hakuriver.host.main", "serve a cluster: accept tasks and give them to nodes"),
-    "runner": Command("hakuriver.runner.main", "make this machine a node of a cluster"),
+    "up": Command("hakuriver.up", "a whole cluster on this machine, at once", True),
+    "host": Command(
+        "hakuriver.host.main", "serve a cluster: accept tasks and give them to nodes", True
+    ),
+    "runner": Command("hakuriver.runner.main", "make this machine a node of a cluster", True),
     "client": Command("hakuriver.client.main", "submit, list, watch and kill tasks; show nodes"),
     "docker": Command(
         "hakuriver.client.environments", "prepare, pack and synchronise environments"
@@ -34,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "docker-shell": Command("hakuriver.client.shell", "open a shell in an environment's container"),
     "hakurun": Command("hakuriver.hakurun.main", "run a command once for every combination, here"),
     "init": Command("hakuriver.client.init", "write a configuration file"),
+    "licenses": Command("hakuriver.client.licenses", "show what is inside this file, and its licences"),
 }
 
 LINKS: dict[str, str] = {
@@ -89,6 +94,10 @@ def role(program: str) -> list[str]:
 
 def _run(name: str, arguments: list[str]) -> int:
     if name:
+        if COMMANDS[name].lasts and not {"-h", "--help"} & set(arguments):
+            from hakuriver.system import program
+
+            program.hold()
         below = " ".join(arguments[:2])
         module = import_module(BELOW.get(below) or COMMANDS[name].module)
         try:
@@ -139,8 +148,16 @@ def _version(as_json: bool) -> str:
         return f"HakuRiver {__version__}\n"
     import json
 
+    from hakuriver.system import program
+
     python = ".".join(map(str, sys.version_info[:3]))
-    facts = {"name": "HakuRiver", "version": __version__, "protocol": PROTOCOL, "python": python}
+    facts = {
+        "name": "HakuRiver",
+        "version": __version__,
+        "build": program.build() or None,
+        "protocol": PROTOCOL,
+        "python": python,
+    }
     return json.dumps(facts) + "\n"
 
 

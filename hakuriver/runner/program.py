@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 import tempfile
-import zipfile
 from pathlib import Path
+
+from hakuriver.system import program
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +28,13 @@ exit 127
 """
 
 
-def publish(state: Path, program: str = sys.argv[0]) -> Path | None:
-    """The folder for PATH; None if we run from a checkout, or cannot write it, which is logged."""
-    source = os.path.realpath(program)
-    if not os.path.isfile(source) or not zipfile.is_zipfile(source):
+def publish(state: Path, source: str | None = None) -> Path | None:
+    """The folder for PATH; None if we run from a checkout, or cannot write it, which is logged.
+
+    source: the file, if it is not the one that we run from.
+    """
+    source = program.place() if source is None else source
+    if not source:
         return None
     try:
         content = Path(source).read_bytes()

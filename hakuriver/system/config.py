@@ -7,7 +7,6 @@ exists. Relative paths in a file are relative to the file's folder.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -262,6 +261,8 @@ def _hint(section: str, key: str) -> str:
 
 
 def _nearest(word: str, words: set[str]) -> str:
+    import difflib
+
     close = difflib.get_close_matches(word, sorted(words), 1, 0.5)
     return f"Did you mean '{close[0]}'?" if close else ""
 
