@@ -91,7 +91,8 @@ def build(root: Path, output: Path) -> None:
 
     Raises CannotBuild.
     """
-    entries = dict([*_entries(root), *_vendored(fetch(root))])
+    wheels = fetch(root)
+    entries = dict([*_entries(root), *_vendored(wheels)])
     entries["__main__.py"] = MAIN.replace("@", _digest(entries), 1).encode()
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(

@@ -38,7 +38,9 @@ COMMANDS: dict[str, Command] = {
     "docker-shell": Command("hakuriver.client.shell", "open a shell in an environment's container"),
     "hakurun": Command("hakuriver.hakurun.main", "run a command once for every combination, here"),
     "init": Command("hakuriver.client.init", "write a configuration file"),
-    "licenses": Command("hakuriver.client.licenses", "show what is inside this file, and its licences"),
+    "licenses": Command(
+        "hakuriver.client.licenses", "show what is inside this file, and its licences"
+    ),
 }
 
 LINKS: dict[str, str] = {

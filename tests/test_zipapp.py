@@ -36,6 +36,9 @@ def stub(tmp_path: Path) -> Path:
     package.joinpath("__init__.py").touch()
     package.joinpath("__main__.py").write_text(STUB)
     package.joinpath("keeper.sh").write_text("exit 0\n")
+    package.joinpath("system").mkdir()
+    for name in ("__init__.py", "bytecode.py", "bytecode_writing.py"):
+        shutil.copy(ROOT / "hakuriver" / "system" / name, package / "system")
     package.joinpath("__pycache__").mkdir()
     package.joinpath("__pycache__", "left.pyc").touch()
     package.joinpath(".hidden").touch()
@@ -75,6 +78,9 @@ def test_holds_the_package_and_nothing_else(stub: Path) -> None:
         "hakuriver/__init__.py",
         "hakuriver/__main__.py",
         "hakuriver/keeper.sh",
+        "hakuriver/system/__init__.py",
+        "hakuriver/system/bytecode.py",
+        "hakuriver/system/bytecode_writing.py",
     ]
 
 
@@ -206,3 +212,18 @@ def test_real_old_pythons_get_one_sentence(stub: Path) -> None:
         assert (done.returncode, done.stdout) == (2, ""), python
         assert done.stderr.startswith(SENTENCE), python
         assert done.stderr.count("\n") == 1, python
+
+
+def test_the_build_names_the_content(tmp_path: Path) -> None:
+    said = []
+    for keeper in ("exit 0\n", "exit 0\n", "exit 1\n"):
+        package = tmp_path / "hakuriver"
+        package.mkdir(exist_ok=True)
+        (package / "keeper.sh").write_text(keeper)
+        (tmp_path / "LICENSE").touch()
+        (tmp_path / "vendor.lock").write_text("# nothing\n")
+        build_zipapp.build(tmp_path, tmp_path / "file.pyz")
+        main = zipfile.ZipFile(tmp_path / "file.pyz").read("__main__.py").decode()
+        said.append(main.partition('BUILD = "')[2].partition('"')[0])
+    assert said[0] == said[1] != said[2]
+    assert {len(build) for build in said} == {64}

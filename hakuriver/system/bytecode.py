@@ -19,23 +19,23 @@ CRC = 4  # bytes
 
 _WRITER = "hakuriver.system.bytecode_writing"  # cannot write itself
 
-_folder = ""
-
 
 class Importer(zipimporter):
-    """A zip as a place for imports, whose modules are compiled once."""
+    """A zip as a place for imports, whose modules are compiled once. folder: "" if none can be kept."""
+
+    folder = ""
 
     def get_filename(self, fullname: str) -> str:
         """zipimporter compiles the module to find out whether it is compiled already."""
         name = fullname.rpartition(".")[2] + ("/__init__" if self.is_package(fullname) else "")
         return f"{self.archive}/{self.prefix}{name}.py"
 
-    def get_code(self, fullname: str) -> CodeType | None:
-        path = f"{_folder}/{fullname}"
-        code = read(path) if _folder else None
+    def get_code(self, fullname: str) -> CodeType:
+        path = f"{self.folder}/{fullname}"
+        code = read(path) if self.folder else None
         if code is None:
             code = super().get_code(fullname)
-            if code and _folder and not sys.dont_write_bytecode and fullname != _WRITER:
+            if self.folder and not sys.dont_write_bytecode and fullname != _WRITER:
                 from hakuriver.system import bytecode_writing
 
                 bytecode_writing.write(path, code)
@@ -44,10 +44,8 @@ class Importer(zipimporter):
 
 def begin(archive: str, build: str) -> None:
     """From here on, what is imported from archive, whose build this is, is kept."""
-    global _folder
-
-    _folder = _usable(build)
-    if _folder:
+    Importer.folder = _usable(build)
+    if Importer.folder:
         import_from(archive)
 
 

@@ -21,7 +21,7 @@ from hakuriver.system.bytecode import import_from
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
-_held: IO[bytes] | None = None
+_held: list[IO[bytes]] = []  # the copy, once there is one
 
 
 def archive() -> str:
@@ -37,7 +37,7 @@ def build() -> str:
 
 def place() -> str:
     """Where the bytes that we run from are; "" from a checkout."""
-    return f"/proc/self/fd/{_held.fileno()}" if _held else archive()
+    return f"/proc/self/fd/{_held[0].fileno()}" if _held else archive()
 
 
 def hold() -> None:
@@ -45,23 +45,33 @@ def hold() -> None:
 
     Not by executing the copy: `ps` would show /proc/self/fd/3 instead of what was started.
     """
-    global _held
     original = archive()
     if not original or _held:
         return
+    try:
+        copy = _copy(original)
+    except OSError as error:
+        raise HakuRiverError(
+            f"cannot make a copy of {original} to run from: {error.strerror}",
+            "The copy is in memory, or else in the temporary folder. Is there room?",
+        ) from None
+    _check(original, f"/proc/self/fd/{copy.fileno()}")
+    _held.append(copy)
+    _import_from(original, place())
+
+
+def _copy(original: str) -> IO[bytes]:
     with open(original, "rb") as source:
-        copy = _memory()
+        copy = _nameless()
         shutil.copyfileobj(source, copy)
     copy.flush()
     with contextlib.suppress(OSError):  # only a memfd can be sealed
         fcntl.fcntl(copy.fileno(), fcntl.F_ADD_SEALS, _SEALS)
-    _check(original, f"/proc/self/fd/{copy.fileno()}")
-    _held = copy
-    _import_from(original, place())
+    return copy
 
 
-def _memory() -> IO[bytes]:
-    """An empty file without a name. Pythons for very old systems know no memfd."""
+def _nameless() -> IO[bytes]:
+    """An empty file that only we can open. Pythons for very old systems know no memfd."""
     try:
         # Unbuffered: sealing fails while a buffer still has something to write.
         return open(os.memfd_create("hakuriver", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb", 0)
@@ -70,6 +80,8 @@ def _memory() -> IO[bytes]:
 
 
 def _check(original: str, copy: str) -> None:
+    if not os.path.exists(copy):
+        raise HakuRiverError("/proc is not there", "Mount it: mount -t proc proc /proc")
     try:
         source = zipimporter(copy).get_source("__main__") or ""
     except ZipImportError:

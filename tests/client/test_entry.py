@@ -44,7 +44,7 @@ def test_the_version_is_said(hakuriver: Client) -> None:
         ("Runner", "Did you mean: runner"),
         ("list", "Did you mean: client list"),
         ("--verison", "Did you mean: --version"),
-        ("xyz", "The commands are: up, host, runner, client, docker, docker-shell, hakurun, init."),
+        ("xyz", f"The commands are: {', '.join(entry.COMMANDS)}."),
     ],
 )
 def test_an_unknown_command_gets_the_nearest_right_one(
