@@ -1,0 +1,202 @@
+"""One node of the lab: what a person standing in front of the machine could do to it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.wait import wait_until
+
+CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH")
+STATE = "/var/lib/hakuriver"
+"""A file system of the node's own that survives a reboot and can be filled."""
+SHARED = "/shared"
+_EXPORT = "/export/shared"
+_BOOT_SECONDS = 60.0
+_SHARED_MOUNT = f"""[Unit]
+Description=The cluster's shared directory
+[Mount]
+What={_EXPORT}
+Where={SHARED}
+Type=none
+Options=bind
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+def docker(*argv: str, timeout: float = 120, check: bool = True, input: bytes = b"") -> Done:
+    """The machine's own engine, which runs the nodes."""
+    done = subprocess.run(["docker", *argv], input=input, capture_output=True, timeout=timeout)
+    made = Done(done.returncode, done.stdout.decode(errors="replace"),
+                done.stderr.decode(errors="replace"))  # fmt: skip
+    assert not check or made.code == 0, f"docker {argv[:3]}: {made.code}\n{made.out}{made.err}"
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What all nodes of a lab have in common; home is a folder of this machine, disk in bytes."""
+
+    unique: str
+    home: Path
+    image: str
+    network: str
+    disk: int = 64 << 20
+
+
+class Node:
+    """start() once, then anything in any order, stop() at the end."""
+
+    def __init__(self, name: str, site: Site, *, mounts: Sequence[str] = ()) -> None:
+        self.name = name
+        self.container = f"{site.unique}-{name}"
+        self._site = site
+        self._mounts = tuple(mounts)
+        self._disk = site.home / "disks" / name
+
+    # Its life
+
+    def start(self, *, live_restore: bool = True) -> None:
+        self._disk.mkdir(parents=True)
+        _mount_disk(self._disk, self._site.disk)
+        docker("create", *self._options(), self._site.image)
+        self._configure_engine(live_restore=live_restore)
+        self.put("/etc/systemd/system/shared.mount", _SHARED_MOUNT)
+        docker("start", self.container)
+        self._wait_booted()
+        self.run("systemctl", "enable", "--now", "--quiet", "shared.mount")
+
+    def _options(self) -> list[str]:
+        site = self._site
+        return [
+            "--name", self.container, "--hostname", self.name, "--network", site.network,
+            "--network-alias", self.name, "--label", f"hakuriver-lab={site.unique}",
+            *(word for each in CAPABILITIES for word in ("--cap-add", each)),
+            "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
+            "--device-cgroup-rule", "a *:* rwm",
+            # In a container of its own, /proc/sys is read-only, and an engine sets ip_forward.
+            "--sysctl", "net.ipv4.ip_forward=1", "--stop-signal", "SIGRTMIN+3",
+            "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec",
+            "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--cgroupns", "host",
+            "--volume", f"{self.container}:/var/lib/docker",
+            "--volume", f"{site.home / 'shared'}:{_EXPORT}",
+            "--volume", f"{self._disk}:{STATE}",
+            *(word for each in self._mounts for word in ("--volume", each)),
+        ]  # fmt: skip
+
+    def _configure_engine(self, *, live_restore: bool) -> None:
+        own = docker("inspect", "--format", "{{.Id}}", self.container).out.strip()
+        settings = {
+            "live-restore": live_restore,
+            # Below the node's own group, so that what freezes the node freezes its containers.
+            "cgroup-parent": f"/docker/{own}/containers",
+            "storage-driver": "overlay2",
+        }
+        self.put("/etc/docker/daemon.json", json.dumps(settings))
+
+    def _wait_booted(self) -> None:
+        def booted() -> bool:
+            state = self.run("systemctl", "is-system-running", check=False).out.strip()
+            return state in ("running", "degraded")
+
+        wait_until(booted, timeout=_BOOT_SECONDS, message=f"{self.name} has booted")
+
+    def stop(self) -> None:
+        docker("rm", "--force", "--volumes", self.container, check=False)
+        docker("volume", "rm", "--force", self.container, check=False)
+        if self._disk.is_dir():
+            subprocess.run(["umount", "--lazy", str(self._disk)], capture_output=True)
+
+    # What runs there
+
+    def run(
+        self,
+        *argv: str,
+        check: bool = True,
+        timeout: float = 120,
+        user: str = "root",
+        input: bytes = b"",
+        **environ: str,
+    ) -> Done:
+        """A program of the node's, to its end."""
+        given = [word for name, value in environ.items() for word in ("--env", f"{name}={value}")]
+        options = ["--interactive", "--user", user, *given]
+        done = docker("exec", *options, self.container, *argv,
+                      timeout=timeout, check=False, input=input)  # fmt: skip
+        if check:
+            assert done.code == 0, f"{self.name}: {argv} -> {done.code}\n{done.out}{done.err}"
+        return done
+
+    def sh(self, script: str, *, check: bool = True, timeout: float = 120) -> str:
+        return self.run("sh", "-c", script, check=check, timeout=timeout).out
+
+    def put(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+        """A file with its folders; also while the node is off."""
+        data = content.encode() if isinstance(content, str) else content
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            info = tarfile.TarInfo(path.lstrip("/"))
+            info.mode, info.size = mode, len(data)
+            tar.addfile(info, io.BytesIO(data))
+        docker("cp", "-", f"{self.container}:/", input=buffer.getvalue())
+
+    def journal(self, unit: str, lines: int = 60) -> str:
+        argv = ("journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}")
+        return self.run(*argv, check=False).out
+
+    @property
+    def address(self) -> str:
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return docker("inspect", "--format", template, self.container).out.strip()
+
+    # What happens to it
+
+    def cut(self) -> None:
+        """Pull its cable."""
+        docker("network", "disconnect", "--force", self._site.network, self.container)
+
+    def join(self, address: str) -> None:
+        """Plug it in again, at the address that it had."""
+        docker("network", "connect", "--ip", address, "--alias", self.name,
+               self._site.network, self.container)  # fmt: skip
+
+    def freeze(self) -> None:
+        """Stop every process, those of its containers included."""
+        docker("pause", self.container)
+
+    def thaw(self) -> None:
+        docker("unpause", self.container)
+
+    def reboot(self, *, hard: bool = False) -> None:
+        """hard: as by a power cut."""
+        if hard:
+            docker("kill", self.container)
+            docker("start", self.container)
+        else:
+            docker("restart", "--time", "20", self.container, timeout=180)
+        self._wait_booted()
+
+    def fill_disk(self) -> None:
+        """Of STATE, to the last byte."""
+        self.sh(f"cat /dev/zero >{STATE}/filler 2>/dev/null", check=False)
+
+    def free_disk(self) -> None:
+        self.run("rm", "--force", f"{STATE}/filler")
+
+
+def _mount_disk(path: Path, size: int) -> None:
+    argv = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "hakuriver-lab", str(path)]
+    subprocess.run(argv, check=True, capture_output=True)
