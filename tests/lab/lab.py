@@ -33,8 +33,20 @@ class Lab:
     def __enter__(self) -> Lab:
         self.site.home.chmod(0o755)
         self.shared.mkdir(mode=0o755)
-        docker("network", "create", "--driver", "bridge", self.site.network)
+        self._make_network()
         return self
+
+    def _make_network(self) -> None:
+        """With a subnet that was asked for, since only there a node can have the same address again.
+
+        The engine chooses it first: it knows which ones are free.
+        """
+        name = self.site.network
+        docker("network", "create", name)
+        template = "{{range .IPAM.Config}}{{.Subnet}}{{end}}"
+        subnet = docker("network", "inspect", "--format", template, name).out.strip()
+        docker("network", "rm", name)
+        docker("network", "create", "--subnet", subnet, name)
 
     def __exit__(
         self,
