@@ -18,7 +18,9 @@ from hakuriver.model.messages import Attempt, RunOrder
 from hakuriver.model.task import Ended, RefusedByNode, Result, output_name
 from hakuriver.runner.drivers import Assignment, Driver, Ending, OnEnd, Unit
 from hakuriver.runner.drivers.docker import DockerDriver, DockerSettings
+from hakuriver.runner.drivers.choice import choose
 from hakuriver.runner.drivers.process import ProcessDriver, ProcessSettings
+from hakuriver.runner.drivers.systemd import SystemdDriver
 from hakuriver.runner.job import fact_of
 from hakuriver.runner.record import file_clock
 from hakuriver.system.docker import Docker
@@ -89,6 +91,24 @@ class ProcessKind:
     def keeper(self, run: Run) -> int:
         started = wait_until(run.assignment.started, message="the keeper claims")
         return (started and started.pid) or 0
+
+
+class SystemdKind(ProcessKind):
+    """Only where systemd is PID 1, which is a node of the lab or a real machine."""
+
+    name = "systemd"
+
+    def make(self, places: Places, on_end: OnEnd) -> Driver:
+        settings = ProcessSettings(
+            places.cluster, NODE, places.shared_data, places.temp, grace=GRACE
+        )
+        choice = choose(sudo=False)
+        assert choice.tools is not None, choice.why
+        return SystemdDriver(settings, choice.tools, on_end)
+
+    def stop(self, driver: Driver) -> None:
+        assert isinstance(driver, SystemdDriver)
+        driver.stop()
 
 
 class DockerKind:
@@ -291,7 +311,7 @@ def reap() -> None:
             return
 
 
-KINDS = ("process", "docker")
+KINDS = ("process", "docker", "systemd")
 
 
 def _content(path: Path) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.bench import KINDS, Bench, DockerKind, Kind, Places, ProcessKind
+from tests.contract.bench import KINDS, Bench, DockerKind, Kind, Places, ProcessKind, SystemdKind
 
 MARKS = {"docker": (pytest.mark.docker,)}
 
@@ -19,7 +19,7 @@ MARKS = {"docker": (pytest.mark.docker,)}
 def kind(request: pytest.FixtureRequest) -> Kind:
     if request.param == "docker":
         return DockerKind(request.getfixturevalue("docker_images"))
-    return ProcessKind()
+    return SystemdKind() if request.param == "systemd" else ProcessKind()
 
 
 @pytest.fixture
