@@ -1,6 +1,6 @@
-"""`python3 tests [pytest arguments]`: make .venv/pyX.Y if need be, then run pytest in it.
+"""`python3 tests [lab] [pytest arguments]`: make .venv/pyX.Y if need be, then run pytest in it.
 
-Needs nothing but Python 3.10 or newer and a package registry that its pip is set up for.
+`lab` stands for the tests that need real nodes. Needs nothing but Python 3.10 or newer and a package registry that its pip is set up for.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> None:
     # In the background, or under nohup, they may be ignored, and so they would be in all that we start.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    if arguments[:1] == ["lab"]:
+        arguments = ["tests/lab", *arguments[1:]]
     os.execv(PYTHON, [str(PYTHON), "-m", "pytest", *arguments])
 
 

@@ -15,8 +15,10 @@ from hakuriver.model.messages import Heartbeat, HeartbeatAnswer, RegisterAnswer
 from hakuriver.model.node import Capacity, NodeInfo
 from hakuriver.runner.agent import Agent
 from hakuriver.runner.drivers import Driver
+from hakuriver.runner.drivers.choice import Choice, choose
 from hakuriver.runner.drivers.docker import DockerDriver, DockerSettings
 from hakuriver.runner.drivers.process import ProcessDriver, ProcessSettings
+from hakuriver.runner.drivers.systemd import SystemdDriver
 from hakuriver.runner.engine import EngineState
 from hakuriver.runner.fingerprint import boot_identity
 from hakuriver.runner.heartbeat import Heart
@@ -104,6 +106,9 @@ class Runner:
         self._local_temp_dir = make_dir(config.path("paths.local_temp_dir"))
         self._capacity = capacity_of(config)
         self._user = task_user(config)
+        self._choice = choose(sudo=config.switch("runner.use_sudo"))
+        if not self._choice.tools:
+            log.warning("tasks without a container have no limits here: %s", self._choice.why)
         self._ledger = Ledger(self._state)
         self._meter = Meter()
         self._docker = Docker(("sudo", "-n") if config.switch("runner.use_sudo") else ())
@@ -169,6 +174,7 @@ class Runner:
             state=self._state,
             capacity=self._capacity,
             user=self._user,
+            choice=self._choice,
             ledger=self._ledger,
             docker=self._docker,
             engine=self._engine,
@@ -199,7 +205,7 @@ class Runner:
             version=__version__,
             protocol=PROTOCOL,
             capacity=self._capacity,
-            driver="process" if self._config.switch("runner.allow_null_container") else "",
+            driver=self._choice.name if self._config.switch("runner.allow_null_container") else "",
             engine=self._engine.engine,
             environments=self._environments(),
             problems=self._problems(),
@@ -248,6 +254,7 @@ class _Parts:
         state: Path,
         capacity: Capacity,
         user: pwd.struct_passwd | None,
+        choice: Choice,
         ledger: Ledger,
         docker: Docker,
         engine: EngineState,
@@ -262,7 +269,7 @@ class _Parts:
         self._verbs = Pool("verbs", 4)
         self._timers = Timers(self._verbs.do)
         hands = Hands(
-            start={"docker": self._docker_starts.do, "node": lambda work: self._process.do(work)},
+            start={"docker": self._docker_starts.do, "node": lambda work: self._node.do(work)},
             verbs=self._verbs.do,
             after=self._timers.after,
         )
@@ -276,18 +283,20 @@ class _Parts:
         place = Place(cluster, name, shared_dir, state / "records", boot_identity(), grace)
         self._worker = Worker(jobs=self.jobs, place=place, hands=hands, unfit=problem)
         self.agent = Agent(ledger=ledger, jobs=self.jobs, worker=self._worker, hands=hands)
-        self._process = ProcessDriver(
-            ProcessSettings(
-                cluster=cluster,
-                node=name,
-                shared_data=shared_dir / "shared_data",
-                local_temp_dir=config.path("paths.local_temp_dir"),
-                grace=grace,
-                numactl=shutil.which(config.text("paths.numactl_path") or "numactl"),
-                user=user,
-                program=program,
-            ),
-            self._worker.ended,
+        node_settings = ProcessSettings(
+            cluster=cluster,
+            node=name,
+            shared_data=shared_dir / "shared_data",
+            local_temp_dir=config.path("paths.local_temp_dir"),
+            grace=grace,
+            numactl=shutil.which(config.text("paths.numactl_path") or "numactl"),
+            user=user,
+            program=program,
+        )
+        self._node: ProcessDriver | SystemdDriver = (
+            SystemdDriver(node_settings, choice.tools, self._worker.ended)
+            if choice.tools
+            else ProcessDriver(node_settings, self._worker.ended)
         )
         self._docker = DockerDriver(
             docker,
@@ -316,7 +325,7 @@ class _Parts:
         self._images_ticker = Ticker("images", _IMAGES_SECONDS, self.images.tidy)
         drivers: dict[str, Driver] = {"docker": self._docker}
         if config.switch("runner.allow_null_container"):
-            drivers["node"] = self._process
+            drivers["node"] = self._node
         self._worker.drivers = drivers
         self.shells = Shells(self.jobs, drivers)
         self._recovery = Recovery(self.jobs, self._worker, hands)
@@ -337,5 +346,5 @@ class _Parts:
         for pool in (self._docker_starts, self._verbs):
             pool.stop()
         self._timers.stop()
-        self._process.stop()
+        self._node.stop()
         self._reporter.stop()

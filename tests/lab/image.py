@@ -21,6 +21,7 @@ PACKAGES = (
     "docker.io", "iptables", "libfaketime",
 )  # fmt: skip
 PYTHON = "3.11"
+"""That SUITE has."""
 USER = "labu"
 # What a machine does at its start that a container cannot or need not do.
 _MASKED = (
@@ -53,8 +54,8 @@ def node_image() -> str:
 
 
 def _is_there(name: str) -> bool:
-    argv = ["docker", "image", "inspect", name]
-    return subprocess.run(argv, capture_output=True, timeout=60).returncode == 0
+    # A list that is empty, and not an error: an engine that is down has not lost the image.
+    return bool(_run("docker", "images", "--quiet", name).strip())
 
 
 def _build(name: str, root: Path) -> None:
@@ -110,9 +111,7 @@ def _mirror() -> str:
 def _run(*argv: str) -> str:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, env=env, timeout=_BUILD_SECONDS
-        )
+        done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=_BUILD_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotBuild(f"{argv[0]}: {error}") from None
     if done.returncode:

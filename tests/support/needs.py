@@ -92,6 +92,19 @@ def cgroup() -> Capability:
     return Capability("cgroup", mounted, f"v{2 if unified else 1}" if mounted else "not mounted")
 
 
+@functools.cache
+def lab() -> Capability:
+    """What tests/lab builds its nodes with."""
+    if not docker().real:
+        return Capability("lab", False, docker().detail)
+    if not root().real:
+        return Capability("lab", False, "only root can build and mount what nodes are made of")
+    missing = [name for name in ("debootstrap", "apt-get", "mount") if not shutil.which(name)]
+    if missing:
+        return Capability("lab", False, f"there is no {' and no '.join(missing)}")
+    return Capability("lab", True, "nodes with systemd and an engine of their own")
+
+
 def python() -> Capability:
     ours = f"{platform.python_implementation()} {platform.python_version()}"
     return Capability("python", True, f"{ours}; programs under test run with {base_python()}")
@@ -105,7 +118,17 @@ def artefact() -> Capability:
 
 def all_capabilities() -> list[Capability]:
     shells = [shell(name) for name in ("dash", "busybox", "bash")]
-    return [python(), artefact(), docker(), static_busybox(), *shells, root(), pidfd(), cgroup()]
+    return [
+        python(),
+        artefact(),
+        docker(),
+        static_busybox(),
+        *shells,
+        root(),
+        pidfd(),
+        cgroup(),
+        lab(),
+    ]
 
 
 def base_python() -> str:

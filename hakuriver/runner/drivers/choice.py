@@ -21,6 +21,10 @@ class Choice:
     tools: Tools | None
     why: str = ""
 
+    @property
+    def name(self) -> str:
+        return "systemd" if self.tools else "process"
+
 
 def choose(*, sudo: bool) -> Choice:
     """Ask the machine; a scope is made as a trial."""

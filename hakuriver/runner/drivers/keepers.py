@@ -243,7 +243,9 @@ class KeeperDriver:
         left: list[Process],
         cpu_seconds: float | None = None,
     ) -> None:
-        ending = ending_of(assignment, self.counted(cpu_seconds))
+        ending = ending_of(
+            assignment, self.counted(cpu_seconds), self.code_without_record(assignment)
+        )
         if left:
             group.signal(signal.SIGTERM)
             group.signal(signal.SIGCONT)
@@ -255,6 +257,10 @@ class KeeperDriver:
 
     def counted(self, cpu_seconds: float | None) -> float | None:
         """What a keeper's parent was told that it used, if that is to be reported."""
+        return None
+
+    def code_without_record(self, assignment: Assignment) -> int | None:
+        """The exit code of a command whose keeper did not live to write it down, if we know it."""
         return None
 
     def _sweep(self) -> None:
@@ -346,15 +352,16 @@ def _reap(pid: int) -> float | None:
     return None
 
 
-def ending_of(assignment: Assignment, cpu_seconds: float | None) -> Ending:
+def ending_of(assignment: Assignment, cpu_seconds: float | None, code: int | None) -> Ending:
     """What the record says; a keeper that left none was killed itself.
 
-    cpu_seconds stand in where the kernel counted nothing for the task alone.
+    cpu_seconds stand in where the kernel counted nothing for the task alone, code where there is
+    no record.
     """
     found = assignment.exit()
     if found is None:
         problem = "the supervising process was killed; the exit code is unknown"
-        return Ending(assignment.key, None, time.time(), problem=problem)
+        return Ending(assignment.key, None, time.time(), exit_code=code, problem=problem)
     record, ended_at = found
     if record.cpu_seconds is None and record.exit_code is not None:
         record = replace(record, cpu_seconds=cpu_seconds)

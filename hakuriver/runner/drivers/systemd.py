@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import pwd
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,7 @@ class SystemdDriver(KeeperDriver):
         self._units: dict[Attempt, Scope] = {}
         self._units_lock = threading.Lock()
         self._launchers: list[int] = []
+        self._killed_hard: set[Attempt] = set()
         self._starts = Pool("systemd-start", _STARTS_AT_ONCE)
         super().__init__(settings, on_end)
 
@@ -152,6 +154,20 @@ class SystemdDriver(KeeperDriver):
         assert keeper is not None
         self.watch_other(assignment, process(keeper) or Process(keeper, keeper, "X", -1))
 
+    # Ends
+
+    def kill(self, assignment: Assignment, *, hard: bool) -> bool:
+        if hard and self._goes_on(assignment):
+            # Before the signal: the end may be seen in the same moment.
+            with self._units_lock:
+                self._killed_hard.add(assignment.key)
+        return super().kill(assignment, hard=hard)
+
+    def code_without_record(self, assignment: Assignment) -> int | None:
+        """The unit's SIGKILL takes the keeper along with a command that had not ended."""
+        with self._units_lock:
+            return 128 + signal.SIGKILL if assignment.key in self._killed_hard else None
+
     # Units
 
     def _attach(self, assignment: Assignment, name: str) -> None:
@@ -187,6 +203,7 @@ class SystemdDriver(KeeperDriver):
     def over(self, assignment: Assignment) -> None:
         with self._units_lock:
             scope = self._units.pop(assignment.key, None)
+            self._killed_hard.discard(assignment.key)
             waiting, self._launchers = self._launchers, []
         left = [pid for pid in waiting if os.waitpid(pid, os.WNOHANG) == (0, 0)]
         with self._units_lock:
