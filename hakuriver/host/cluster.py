@@ -23,6 +23,7 @@ from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.rows import Filter, Tx
 from hakuriver.host.store import Store
 from hakuriver.model.errors import Conflict, NotFound, Refused
+from hakuriver.model.node import cannot_bind
 from hakuriver.model.submission import NO_CONTAINER, Submission, check_for_container
 from hakuriver.model.target import Target, parse_target
 from hakuriver.model.task import IllegalTransition, Status, Task, TaskSpec, Wish
@@ -102,7 +103,7 @@ class Cluster:
                 raise Refused(f"the key {key} was used for another submission")
             return dict(json.loads(earlier[1]))
         spec = self._spec(submission)
-        targets, failed = self._targets(submission)
+        targets, failed = self._targets(submission, spec)
         tasks = self._add_tasks(tx, spec, submission, targets)
         answer = _submit_answer(tasks, failed)
         if key:
@@ -151,14 +152,16 @@ class Cluster:
             " The default is docker.default_container_name in the host's config.",
         )
 
-    def _targets(self, submission: Submission) -> tuple[list[Target | None], list[dict[str, str]]]:
+    def _targets(
+        self, submission: Submission, spec: TaskSpec
+    ) -> tuple[list[Target | None], list[dict[str, str]]]:
         if not submission.targets:
             return [None], []
         targets: list[Target | None] = []
         failed = []
         for text in submission.targets:
             try:
-                targets.append(self._target(text))
+                targets.append(self._target(text, spec))
             except (Refused, NotFound) as error:
                 failed.append({"target": text, "reason": error.detail})
         if not targets:
@@ -168,15 +171,14 @@ class Cluster:
             )
         return targets, failed
 
-    def _target(self, text: str) -> Target:
+    def _target(self, text: str, spec: TaskSpec) -> Target:
         target = parse_target(text)
         node = self.registry.get(target.node)
         if node is None:
             raise NotFound(f"node {target.node} is not registered")
-        numa = node.info.capacity.numa
-        if target.numa is not None and target.numa not in numa:
-            known = ", ".join(map(str, sorted(numa))) or "none"
-            raise NotFound(f"node {target.node} has no NUMA node {target.numa} (it has: {known})")
+        problem = cannot_bind(node.info, target, in_container=spec.container is not None)
+        if problem:
+            raise Refused(problem)
         return target
 
     def _add_tasks(

@@ -45,6 +45,7 @@ def node_from_json(document: object) -> NodeInfo:
             engine=fields.maybe("engine", read_engine),
             environments=read_environments(fields),
             problems=fields.texts("problems"),
+            numactl=fields.flag("numactl", True),
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from hakuriver.model.node import NumaNode
@@ -38,17 +39,28 @@ def parse_cpulist(text: str) -> tuple[int, ...]:
     return tuple(cores)
 
 
-def numa_nodes(folder: Path = _NODES) -> dict[int, NumaNode]:
-    """NUMA nodes by number; empty where the kernel tells of none."""
+def parse_numa_node(cpulist: str, meminfo: str, allowed: AbstractSet[int]) -> NumaNode:
+    """allowed: the cores that this process may use. Raises ValueError for what no kernel writes."""
+    cores = tuple(core for core in parse_cpulist(cpulist) if core in allowed)
+    return NumaNode(cores, parse_meminfo(meminfo).get("MemTotal", 0))
+
+
+def numa_nodes(
+    folder: Path = _NODES, allowed: AbstractSet[int] | None = None
+) -> dict[int, NumaNode]:
+    """NUMA nodes by number; empty where the kernel tells of none.
+
+    `numactl --hardware` reads the same files, so there is nothing to ask it for.
+    """
     nodes = {}
+    usable = os.sched_getaffinity(0) if allowed is None else allowed
     for path in folder.glob("node[0-9]*"):
         try:
-            cores = parse_cpulist((path / "cpulist").read_text())
-            memory = parse_meminfo((path / "meminfo").read_text())["MemTotal"]
-        except (OSError, KeyError, ValueError):
+            cpulist, meminfo = (path / "cpulist").read_text(), (path / "meminfo").read_text()
+            nodes[int(path.name.removeprefix("node"))] = parse_numa_node(cpulist, meminfo, usable)
+        except (OSError, ValueError):
             continue
-        nodes[int(path.name.removeprefix("node"))] = NumaNode(cores, memory)
-    return nodes
+    return dict(sorted(nodes.items()))
 
 
 def boot_identity() -> str:

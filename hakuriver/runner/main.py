@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import pwd
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,14 @@ from hakuriver.runner.program import publish
 from hakuriver.runner.recovery import Recovery
 from hakuriver.runner.reports import Reporter
 from hakuriver.runner.routes import ROUTES, Desk
-from hakuriver.runner.settings import capacity_of, make_dir, node_name, route_to_host, task_user
+from hakuriver.runner.settings import (
+    capacity_of,
+    find_numactl,
+    make_dir,
+    node_name,
+    route_to_host,
+    task_user,
+)
 from hakuriver.runner.shared import shared_dir_problem
 from hakuriver.runner.shells import Shells
 from hakuriver.runner.vitals import Meter
@@ -209,6 +215,7 @@ class Runner:
             engine=self._engine.engine,
             environments=self._environments(),
             problems=self._problems(),
+            numactl=find_numactl(self._config) is not None,
         )
 
     def _environments(self) -> Mapping[str, str]:
@@ -289,7 +296,7 @@ class _Parts:
             shared_data=shared_dir / "shared_data",
             local_temp_dir=config.path("paths.local_temp_dir"),
             grace=grace,
-            numactl=shutil.which(config.text("paths.numactl_path") or "numactl"),
+            numactl=find_numactl(config),
             user=user,
             program=program,
         )

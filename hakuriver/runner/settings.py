@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import socket
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def capacity_of(config: Config) -> Capacity:
         or max(_TASKS_PER_CORE, round(_TASKS_PER_CORE * cores)),
         numa=numa_nodes(),
     )
+
+
+def find_numactl(config: Config) -> str | None:
+    """The program that binds tasks without a container to a NUMA node."""
+    return shutil.which(config.text("paths.numactl_path") or "numactl")
 
 
 def task_user(config: Config) -> pwd.struct_passwd | None:

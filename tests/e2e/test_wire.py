@@ -41,7 +41,7 @@ FIELDS = {
     "/submit": ["command", "arguments", "env_vars", "required_cores", "required_memory_bytes", "targets",
                 "container_name", "privileged", "additional_mounts", "user"],
     "/v1/register": ["name", "url", "instance", "incarnation", "boot", "version", "protocol", "capacity",
-                     "driver", "engine", "environments", "problems"],
+                     "driver", "engine", "environments", "problems", "numactl"],
     "/v1/heartbeat": ["node", "incarnation", "n", "orders_seen", "held", "vitals", "engine", "environments",
                       "problems"],
     "/v1/reports": ["node", "incarnation", "clock", "reports"],
