@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> None:
     # In the background, or under nohup, they may be ignored, and so they would be in all that we start.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    if arguments[:1] == ["chaos"]:
+        os.execv(PYTHON, [str(PYTHON), "-m", "tests.lab.chaos", *arguments[1:]])
     if arguments[:1] == ["lab"]:
         arguments = ["tests/lab", *arguments[1:]]
     os.execv(PYTHON, [str(PYTHON), "-m", "pytest", *arguments])

@@ -46,6 +46,7 @@ class Store:
     ) -> None:
         self._path = path
         self._on_change = on_change
+        self._trouble = ""
         self._waiting: list[_Job[Any]] = []
         self._waiting_lock = threading.Lock()
         self._writing = threading.Lock()
@@ -107,10 +108,11 @@ class Store:
             for job in group:
                 self._run(job, changed)
             self._writer.execute("COMMIT")
+            self._tell("")
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
-            log.error("cannot write to %s: %s", self._path, error)
+            self._tell(str(error))
             for job in group:
                 job.error = Unavailable(
                     f"the host cannot write its database: {error}",
@@ -122,6 +124,16 @@ class Store:
                 job.done = True
         if changed:
             self._on_change(changed)
+
+    def _tell(self, trouble: str) -> None:
+        """Once when it begins and once when it is over: on a full disk every message meets it."""
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble:
+            log.error("cannot write to %s: %s", self._path, trouble)
+        else:
+            log.info("%s can be written to again", self._path)
 
     def _run(self, job: _Job[Any], changed: set[int]) -> None:
         tx = Tx(self._writer, self._next_revision)

@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 
 _ENGINE_SECONDS = 5.0
 _IMAGES_SECONDS = 60.0
+_RECORDS_SECONDS = 600.0
 
 
 def main(argv: list[str]) -> int:
@@ -336,12 +337,16 @@ class _Parts:
         self._worker.drivers = drivers
         self.shells = Shells(self.jobs, drivers)
         self._recovery = Recovery(self.jobs, self._worker, hands)
+        self._records_ticker = Ticker(
+            "records", _RECORDS_SECONDS, self._recovery.remove_old_records
+        )
 
     def begin(self) -> None:
         self._recovery.recover()
         self._docker.begin()
         self._reporter.start(self.agent)
         self._images_ticker.start()
+        self._records_ticker.start()
 
     def _image_loaded(self) -> None:
         self._on_loaded()
@@ -349,6 +354,7 @@ class _Parts:
 
     def stop(self) -> None:
         self._images_ticker.stop()
+        self._records_ticker.stop()
         self._docker.stop()
         for pool in (self._docker_starts, self._verbs):
             pool.stop()

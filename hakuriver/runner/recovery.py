@@ -52,7 +52,7 @@ class Recovery:
         for job in queued:
             self._worker.enqueue(job)
         self._jobs.on_report(True)
-        self._remove_old_records()
+        self.remove_old_records()
 
     def _job(self, entry: Entry) -> Job:
         if entry.order is None:
@@ -88,7 +88,7 @@ class Recovery:
         job.signal_at = None
         return False
 
-    def _remove_old_records(self) -> None:
+    def remove_old_records(self) -> None:
         """Folders of attempts that are over, and of starts that were given up.
 
         Not before their time: a start that is still under way somewhere must find its claim taken.

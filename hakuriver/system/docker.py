@@ -128,6 +128,15 @@ class Docker:
         return {pair[0].partition("/")[2]: pair[1] for pair in pairs if len(pair) == 2}
 
 
+def engine_error(done: Completed) -> str:
+    """What the engine had against it; the client's own last line says only which container it was."""
+    told = "Error response from daemon: "
+    for line in done.err.decode("utf-8", "replace").splitlines():
+        if told in line:
+            return line.partition(told)[2].strip()
+    return done.error.removeprefix("docker: ")
+
+
 def check_engine(done: Completed) -> None:
     """Raises NoEngine if a failed docker command says that the engine was not reached."""
     text = done.err.decode("utf-8", "replace")
@@ -138,6 +147,9 @@ def check_engine(done: Completed) -> None:
         )
     if "Cannot connect to the Docker daemon" in text or "Is the docker daemon running" in text:
         raise NoEngine("the Docker engine does not answer", "Start it: systemctl start docker")
+    if "error during connect: " in text:
+        # It was asked, and went away before it answered: what it did is unknown.
+        raise NoEngine("the Docker engine went away before it answered")
     if "a password is required" in text or "a terminal is required" in text:
         raise NoEngine(
             "sudo asks for a password",

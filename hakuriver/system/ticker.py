@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from hakuriver.model.errors import HakuRiverError
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -63,6 +65,8 @@ class Ticker:
             due = self._clock() + self._interval
             try:
                 self._step()
+            except HakuRiverError as error:
+                _LOG.error("%s: %s; it goes on in %g s", self._name, error.detail, self._interval)
             except Exception:  # the outer edge of a ticker: one bad step must not end all others
                 _LOG.exception("%s failed; it goes on in %g s", self._name, self._interval)
 

@@ -154,7 +154,13 @@ class Node:
         docker("cp", "-", f"{self.container}:/", input=buffer.getvalue())
 
     def journal(self, unit: str, lines: int = 60) -> str:
-        argv = ("journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}")
+        argv = (
+            "journalctl",
+            "--no-pager",
+            "--output=short-iso-precise",
+            f"--lines={lines}",
+            f"--unit={unit}",
+        )
         return self.run(*argv, check=False).out
 
     @property

@@ -48,7 +48,7 @@ from hakuriver.runner.drivers.events import Died, EngineEvents
 from hakuriver.runner.drivers.files import make_files, remove_record
 from hakuriver.runner.taskenv import carriers
 from hakuriver.system.command import Completed, fixed_environment
-from hakuriver.system.docker import Container, Docker, NoEngine
+from hakuriver.system.docker import Container, Docker, NoEngine, engine_error
 
 __all__ = ["DockerDriver", "DockerSettings"]
 
@@ -135,7 +135,7 @@ class DockerDriver:
             if done.code == 0:
                 return done.text.splitlines()[-1], name
             if "is already in use by container" not in done.error:
-                raise self._cannot_create(assignment, done.error)
+                raise self._cannot_create(assignment, engine_error(done))
             for found in self._docker.inspect(name):
                 if all(found.labels.get(key) == value for key, value in labels.items()):
                     return found.id, name
@@ -163,7 +163,7 @@ class DockerDriver:
         if "no such image" in error.lower():
             name = assignment.order.container
             return ImageGone(f"the image of environment '{name}' is not on {self._settings.node}")
-        return CannotStart(f"docker create: {_plain_engine(error)}")
+        return CannotStart(f"docker create: {error}")
 
     def _start(self, container: str) -> None:
         done = self._docker.run("start", container, timeout=_VERB_SECONDS)
@@ -173,7 +173,7 @@ class DockerDriver:
         if found and found[0].started:
             return
         self._remove(container)
-        raise CannotStart(f"docker start: {_plain_engine(done.error)}")
+        raise CannotStart(f"docker start: {engine_error(done)}")
 
     def _unsure(self, assignment: Assignment, error: NoEngine) -> Unit:
         """The engine went away in mid-start. If nothing had begun, nothing ever will."""
@@ -378,7 +378,3 @@ class DockerDriver:
 
 def _inside(path: str, folder: str) -> bool:
     return folder == "/" or path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def _plain_engine(error: str) -> str:
-    return error.removeprefix("Error response from daemon: ").removeprefix("docker: ")
