@@ -54,7 +54,7 @@ class Job:
     image_version: int | None = None
     image_path: str = ""
     note: str = ""
-    engine_tries: int = 0
+    tries: int = 0
     assignment: Assignment | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -1,16 +1,18 @@
 # The keeper supervises one task from inside its container, scope or session, whatever becomes of the runner.
 #   sh -c KEEPER hakuriver RECORD OUT ERR WORKDIR COUNTERS N NAME_0 … NAME_(N-1) COMMAND ARG…
 # Paths are absolute. The value of NAME_i comes as HAKURIVER_ENV_i. RECORD/started: the keeper's pid, before
-# anything runs; RECORD/exit: how it ended, one line. No function, no external program.
+# anything runs; RECORD/exit: how it ended, one line, then blanks. No function, no external program.
 # record.py strips the comments.
 
 # A signal to the group must not end the keeper. Neither '' nor a background job: the command inherits those.
 trap : TERM INT HUP
 unset TINI_KILL_PROCESS_GROUP
-# Noclobber: who creates `started` owns the attempt, and the first record written stands.
+# Noclobber: who creates `started` owns the attempt, and a record that is complete stands.
 set -C
 echo "$$" 2>/dev/null >"$1/started" || exit 125
 umask 022
+# Room for the end, which is written over it: by then the disk may be full.
+printf '%128s' '' 2>/dev/null >"$1/exit"
 # `true`, since a failed redirection of a special builtin would end the shell without a record.
 hakuriver_unable=
 if ! cd "$4"; then hakuriver_unable=workdir
@@ -18,7 +20,7 @@ elif ! true >>"$2"; then hakuriver_unable=stdout
 elif ! true >>"$3"; then hakuriver_unable=stderr
 fi >/dev/null 2>&1
 if [ -n "$hakuriver_unable" ]; then
-  printf 'unable %s\n' "$hakuriver_unable" 2>/dev/null >"$1/exit"
+  printf 'unable %s\n' "$hakuriver_unable" 2>/dev/null 1<>"$1/exit"
   exit 125
 fi
 hakuriver_record=$1 hakuriver_out=$2 hakuriver_err=$3 hakuriver_counters=$5 hakuriver_names=$6
@@ -40,7 +42,7 @@ done
   unset OLDPWD
   if eval "$hakuriver_export"; then shift; exec "$@"; fi
   printf "hakuriver: this image's shell cannot set the environment variable %s\n" "$2" >&2
-  printf 'unable env\n' >"$1/exit"
+  printf 'unable env\n' 1<>"$1/exit"
   exit 125
 ) >>"$hakuriver_out" 2>>"$hakuriver_err" </dev/null
 hakuriver_code=$? hakuriver_oom= hakuriver_peak= hakuriver_cpu=
@@ -77,6 +79,8 @@ if [ "$hakuriver_counters" = cgroup ] && cd /sys/fs/cgroup; then
     done
   done
 fi 2>/dev/null
-printf 'exit %s oom=%s peak=%s cpu_us=%s\n' "$hakuriver_code" "${hakuriver_oom:--}" "${hakuriver_peak:--}" \
-  "${hakuriver_cpu:--}" 2>/dev/null >"$hakuriver_record/exit"
+# A line that is complete stands.
+{ read -r hakuriver_key <"$hakuriver_record/exit" ||
+  printf 'exit %s oom=%s peak=%s cpu_us=%s\n' "$hakuriver_code" "${hakuriver_oom:--}" "${hakuriver_peak:--}" \
+    "${hakuriver_cpu:--}" 1<>"$hakuriver_record/exit"; } 2>/dev/null
 exit "$hakuriver_code"

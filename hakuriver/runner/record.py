@@ -75,7 +75,12 @@ def file_clock() -> float:
 
 
 def parse_exit(text: bytes) -> ExitRecord | None:
-    """The record in the bytes of an `exit` file; None unless they are exactly one complete line."""
+    """The record in the bytes of an `exit` file: one complete line, and blanks that it was written
+    over; else None."""
+    line, newline, rest = text.partition(b"\n")
+    if rest.strip(b" "):
+        return None
+    text = line + newline
     if match := _UNABLE.fullmatch(text):
         return ExitRecord(None, _REASONS[(match.lastindex or 1) - 1], None, None, None)
     match = _EXIT.fullmatch(text)

@@ -14,6 +14,7 @@ from hakuriver.model.task import Ended, RefusedByNode, Result, Wish, output_name
 from hakuriver.runner.drivers import (
     Assignment,
     CannotStart,
+    CannotStartNow,
     Driver,
     Ending,
     ImageGone,
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[], None]
 _LEDGER_RETRY_SECONDS = 1.0
-_ENGINE_SECONDS, _ENGINE_TRIES = 2.0, 8
+_TRY_SECONDS, _TRIES = 2.0, 8
 _KILLED_BEFORE_START = Ended(Result(None, kill_sent=True))
 
 
@@ -137,6 +138,11 @@ class Worker:
             self._look_again(job, error)
         except CannotStart as error:
             self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
+        except CannotStartNow as error:
+            driver.discard(assignment)
+            with self._jobs.lock:
+                job.phase = Phase.QUEUED
+            self._try_later(job, str(error))
         except Exception:
             # Outer edge of a start: a fault of ours must not leave the task starting for ever. If
             # we win the claim it never ran; if not, the driver or the next restart tells its end.
@@ -161,7 +167,7 @@ class Worker:
             self._finish_unstarted(job, RefusedByNode(str(error), for_good=True))
             return False
         except NoEngine as error:
-            self._without_engine(job, error)
+            self._try_later(job, error.detail)
             return False
         if not isinstance(choice, Version):
             job.image, job.image_version = choice.image_id, choice.version
@@ -174,15 +180,15 @@ class Worker:
         )
         return False
 
-    def _without_engine(self, job: Job, error: NoEngine) -> None:
-        """It may just be restarting. After a while the task goes back to the host, who knows by then
-        that there is no engine here."""
-        job.engine_tries += 1
-        if job.engine_tries > _ENGINE_TRIES:
-            self._finish_unstarted(job, RefusedByNode(error.detail, for_good=False))
+    def _try_later(self, job: Job, why: str) -> None:
+        """An engine may just be restarting. After a while the task goes back to the host, who knows
+        by then what there is here."""
+        job.tries += 1
+        if job.tries > _TRIES:
+            self._finish_unstarted(job, RefusedByNode(why, for_good=False))
             return
-        self._waits(job.key, error.detail)
-        self._hands.after(_ENGINE_SECONDS, lambda: self.enqueue(job))
+        self._waits(job.key, why)
+        self._hands.after(_TRY_SECONDS, lambda: self.enqueue(job))
 
     def _waits(self, key: Attempt, note: str) -> None:
         """Tell what a queued task waits for."""

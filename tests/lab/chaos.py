@@ -220,7 +220,9 @@ class Chaos:
             self._node(name).freeze()
             return self._node(name).thaw
 
-        self._wound("freeze node", {name}, 1, 3 * _SILENCE, do)
+        # Nothing can be mended inside a node that stands still.
+        parts = {name, f"{name} clock", f"{name} disk"}
+        self._wound("freeze node", parts, 1, 3 * _SILENCE, do)
 
     def _proxy(self, name: str) -> Any:
         return self._rng.choice((self._cluster.to_host, self._cluster.to_runner[name]))
@@ -450,6 +452,7 @@ def main() -> None:
             chaos.calm()
             wrong = chaos.verdict()
         finally:
+            chaos.load.abandon()
             chaos.keep(options.keep / str(options.seed))
         print(f"seed {options.seed}: {chaos.report()}\nwrong: {len(wrong)}")
         for line in wrong:

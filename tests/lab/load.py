@@ -34,8 +34,9 @@ class Load:
 
     def __post_init__(self) -> None:
         self._stopping = threading.Event()
+        self._abandoned = threading.Event()
         self._threads = [
-            threading.Thread(target=self._guarded, args=(work, number), name="load")
+            threading.Thread(target=self._guarded, args=(work, number), name="load", daemon=True)
             for number, work in enumerate([self._submit] * _SUBMITTERS + [self._meddle])
         ]
 
@@ -47,7 +48,13 @@ class Load:
         """What was not acknowledged yet is asked for until it is."""
         self._stopping.set()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
+
+    def abandon(self) -> None:
+        """Give up at once, also on what was not acknowledged."""
+        self._abandoned.set()
+        self.stop()
 
     def _guarded(self, work: Callable[[random.Random], None], number: int) -> None:
         rng = random.Random(f"{self.seed} {number}")
@@ -63,7 +70,7 @@ class Load:
         self._stopping.wait(rng.expovariate(_PER_SECOND / _SUBMITTERS))
         key = f"{rng.getrandbits(64):x}"
         body = self._body(rng)
-        while True:
+        while not self._abandoned.is_set():
             status, answer = self._ask(
                 "POST", "/submit", body, {"Idempotency-Key": key}, rng.choice((0.05, 0.3, 3))
             )

@@ -23,6 +23,7 @@ def test_every_task_comes_out_as_it_really_went(pyz: Path) -> None:
             wrong = chaos.verdict()
             print(chaos.report())
         finally:
+            chaos.load.abandon()
             chaos.keep(ROOT / ".build" / "chaos" / "last")
         assert not wrong, "\n".join(wrong)
         assert chaos.done.total() > 30, "hardly anything was broken"

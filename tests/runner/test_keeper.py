@@ -558,6 +558,19 @@ def test_record_of_the_task_itself_is_not_overwritten(attempt: Attempt) -> None:
     assert target.read_text() == "forged\n"
 
 
+def test_the_end_is_recorded_on_a_disk_that_became_full(attempt: Attempt, tmp_path: Path) -> None:
+    """Room for it is taken before the command runs."""
+    needs(root())
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "hakuriver-test", str(attempt.record)]
+    subprocess.run(mount, check=True)
+    try:
+        script = 'cat /dev/zero >"$1" 2>/dev/null; exit 7'
+        assert attempt.run("/bin/sh", "-c", script, "x", str(attempt.record / "filler")) == 7
+        assert attempt.end() == ended(7)
+    finally:
+        subprocess.run(["umount", str(attempt.record)], check=True)
+
+
 def test_keeper_needs_no_program(attempt: Attempt) -> None:
     """Not even for the kernel's counters: with nothing in PATH it complains about nothing."""
     with attempt.start("/bin/sh", "-c", "exit 5", path="/nope", counters=True) as keeper:

@@ -40,6 +40,7 @@ LINE = b"exit 0 oom=- peak=- cpu_us=-\n"
         (b"unable stdout\n", ExitRecord(None, "stdout", None, None, None)),
         (b"unable stderr\n", ExitRecord(None, "stderr", None, None, None)),
         (b"unable env\n", ExitRecord(None, "env", None, None, None)),
+        (LINE + b" " * 99, ExitRecord(0, "", None, None, None)),
     ],
 )
 def test_complete_line_is_a_record(text: bytes, record: ExitRecord) -> None:
@@ -67,6 +68,9 @@ def test_part_of_a_line_is_no_record(length: int) -> None:
         b"unable memory\n",
         b"unable stdoutstderr\n",
         b"\0" * 100,
+        b" " * 128,
+        LINE + b"  x",
+        LINE + b"\n",
         b"\xff\xfe\n",
     ],
 )

@@ -73,6 +73,10 @@ class ImageGone(CannotStart):
     """The image that was chosen is not on this node any more."""
 
 
+class CannotStartNow(Exception):
+    """Nothing was run, and nothing was left: a later start may well succeed."""
+
+
 class KilledBeforeStart(Exception):
     """killed() said so, and nothing was run."""
 

@@ -17,7 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hakuriver.model.messages import Attempt
-from hakuriver.runner.drivers import Assignment, CannotStart, KilledBeforeStart, OnEnd, Unit
+from hakuriver.runner.drivers import (
+    Assignment,
+    CannotStart,
+    CannotStartNow,
+    KilledBeforeStart,
+    OnEnd,
+    Unit,
+)
 from hakuriver.runner.drivers.groups import Group
 from hakuriver.runner.drivers.keepers import KeeperDriver
 from hakuriver.runner.drivers.node_argv import ProcessSettings, as_user, keeper_command
@@ -30,6 +37,8 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.003
 _STARTS_AT_ONCE = 4
+# A machine that is going down starts no more units: "Transaction for … is destructive".
+_SHUTTING_DOWN = "is destructive"
 _TAKEN = ("already loaded", "already exists")
 # The environment comes in a file where sudo takes away what we give: read, then never seen again.
 _READ_ENVIRONMENT = 'set -a; . "$1" || exit 125; set +a; shift; exec "$@"'
@@ -69,6 +78,8 @@ class SystemdDriver(KeeperDriver):
             problem = self._launch(assignment, f"{name}.scope")
             if not problem:
                 return Unit(f"{name}.scope")
+            if _SHUTTING_DOWN in problem:
+                raise CannotStartNow("this machine is shutting down")
             if not any(words in problem for words in _TAKEN):
                 raise CannotStart(f"systemd-run: {problem}")
         raise CannotStart(f"the unit names of task {task} are taken on this node")
