@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from hakuriver.client.arguments import Parser, Verb, add_globals, globals_end, host_address
+from hakuriver.client.arguments import (
+    Parser,
+    Verb,
+    add_globals,
+    globals_end,
+    host_address,
+    user_name,
+)
 from hakuriver.client.host_api import HOST_HINT, HostApi
 from hakuriver.client.output import Output
 from hakuriver.model.errors import HakuRiverError, UsageError
@@ -182,6 +189,6 @@ def connect(given: argparse.Namespace) -> Iterator[HostApi]:
 
     overrides: dict[str, Any] = {} if given.host is None else host_address(given.host)
     config = load_config(given.config, overrides)
-    http = HttpClient(config.host_url, token=config.token, hint=HOST_HINT)
+    http = HttpClient(config.host_url, token=config.token, user=user_name(), hint=HOST_HINT)
     with closing(http):
         yield HostApi(http, config.host_url)

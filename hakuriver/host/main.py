@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hakuriver.host.audit import audited
 from hakuriver.host.batches import Batches
 from hakuriver.host.cluster import Cluster, Defaults
 from hakuriver.host.dispatch import Dispatch
@@ -21,7 +23,7 @@ from hakuriver.host.jobs import Jobs
 from hakuriver.host.outputs import Outputs
 from hakuriver.host.placement import Supply
 from hakuriver.host.registry import Registry, Unsent
-from hakuriver.host.routes import ROUTES, Desk
+from hakuriver.host.routes import ROUTES, Access, Desk
 from hakuriver.host.runner_api import RunnerApi
 from hakuriver.host.shells import Shells
 from hakuriver.host.store import Store
@@ -38,6 +40,7 @@ from hakuriver.system.httpc import HttpClient
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
 from hakuriver.system.router import Router
+from hakuriver.system.strangers import Strangers
 from hakuriver.system.ticker import Ticker
 
 log = logging.getLogger(__name__)
@@ -145,6 +148,7 @@ class Host:
             Ticker("prune", _PRUNE_SECONDS, lambda: _prune(cluster, shared_dir, keep)),
             Ticker("tarballs", _TIDY_SECONDS, self._environments.tidy),
         )
+        strangers = Strangers()
         desk = Desk(
             cluster=cluster,
             fleet=self._fleet,
@@ -163,12 +167,15 @@ class Host:
                 connect=lambda address: HttpClient(address, token=config.token),
             ),
             shared_dir=shared_dir,
+            access=Access(config.token, False, strangers),
         )
         self._server = HttpServer(
             (bind, config.whole("network.host_port")),
-            Router(ROUTES),
+            Router(audited(ROUTES)),
             desk,
             token=config.token,
+            names={config.text("network.host_reachable_address"), socket.gethostname()},
+            strangers=strangers,
             name="host",
         )
         log.info(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hakuriver import PROTOCOL, __version__
-from hakuriver.host import environment_routes
+from hakuriver.host import environment_routes, session_routes
 from hakuriver.host.batches import Batches
 from hakuriver.host.cluster import Cluster
 from hakuriver.host.environments import Environments
@@ -27,10 +27,20 @@ from hakuriver.model.submission import read_submission
 from hakuriver.model.task import Status, Task
 from hakuriver.system.router import Request, Response, Route
 from hakuriver.system.shell_request import check_upgrade, read_shell_request, switch_to
+from hakuriver.system.strangers import Strangers
 
 WAIT_MAX = 60.0
 PAGE_MAX = 1000
 KEY_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What stands between us and callers."""
+
+    token: str
+    tls: bool
+    strangers: Strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class Desk:
     environments: Environments
     shells: Shells
     shared_dir: Path
+    access: Access
 
     def view(self, task: Task) -> dict[str, object]:
         return task_view(task, self.shared_dir)
@@ -253,6 +264,9 @@ def task_terminal(request: Request, desk: Desk) -> Response:
 
 ROUTES: tuple[Route[Desk], ...] = (
     Route("GET", "/", about),
+    Route("POST", "/login", session_routes.login, open=True),
+    Route("POST", "/logout", session_routes.logout, open=True),
+    Route("GET", "/session", session_routes.session, open=True),
     Route("POST", "/submit", submit),
     Route("GET", "/status/<id>", status),
     Route("GET", "/tasks", tasks),

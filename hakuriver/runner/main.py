@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import pwd
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,7 @@ class Runner:
                 lambda: self._parts.shells if self._parts else None,
             ),
             token=config.token,
+            names={address, socket.gethostname()},
             name="runner",
         )
         self.url = url(address, self._server.port)

@@ -7,11 +7,12 @@ import contextlib
 import hmac
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from hakuriver.model.errors import Forbidden, Unauthorized, UsageError
 from hakuriver.system.plain import plain
+from hakuriver.system.session import GUARD, is_session, session_of
 
 
 def authorized(headers: Mapping[str, str], token: str) -> bool:
@@ -43,43 +44,66 @@ def _token_of_websocket(headers: Mapping[str, str]) -> bytes:
 
 
 def check_origin(headers: Mapping[str, str]) -> None:
-    """Raise Forbidden for a WebSocket of somebody else's page: browsers let every page open one."""
+    """Raise Forbidden for a request of somebody else's page. Programs send no Origin."""
     origin = headers.get("origin")
     host = headers.get("host", "").lower()
     if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
         raise Forbidden(
-            f"a WebSocket of the web page {plain(origin[:100])} is not answered",
+            f"requests of the web page {plain(origin[:100])} are not answered",
             "Open the page by the address of this server.",
         )
 
 
-def admit(headers: Mapping[str, str], token: str) -> None:
+def admit(
+    headers: Mapping[str, str],
+    token: str,
+    *,
+    method: str = "GET",
+    now: float = 0.0,
+    names: Collection[str] = (),
+) -> None:
     """Raise Unauthorized, or Forbidden for a web page of somebody else's.
 
-    Without a token any page in a browser on this machine could have commands run here. Browsers
-    name the page's origin: it has to be us, and under an address, because a foreign name can be
-    made to point here. With a token this is needless, as browsers do not add tokens by themselves.
+    The token opens everything, wherever it comes from, as browsers never add it by themselves. The
+    cookie of a session they do add, to requests of any page: so the Origin has to be ours, and what
+    changes something needs a header that foreign pages cannot set. Without a token any page in a
+    browser on this machine could have commands run here: then we have to be called by an address,
+    or by one of our names, because a foreign name can be made to point here.
     """
-    if not authorized(headers, token):
-        raise Unauthorized(
-            "the token is wrong" if "authorization" in headers else "a token is needed",
-            "Take auth.token of the host's config file: set it as auth.token in the config file "
-            "here, or as HAKURIVER_TOKEN.",
-        )
-    origin = headers.get("origin")
-    if token or origin is None:
+    if token and authorized(headers, token):
         return
-    if origin.lower() != f"http://{headers.get('host', '').lower()}" or not _is_address(origin):
+    if token:
+        if not is_session(session_of(headers), token, now):
+            raise Unauthorized(_refusal(headers), _HINT)
+        check_origin(headers)
+        if method not in ("GET", "HEAD") and GUARD not in headers:
+            raise Forbidden(f"the header {GUARD} is missing", "Programs send the token instead.")
+        return
+    host = headers.get("host", "")
+    if host and not _is_ours(host, names):
         raise Forbidden(
-            f"requests of the web page {plain(origin[:100])} are not answered",
-            "Open the page by the address of this server, or set auth.token.",
+            f"this server has no token and does not go by the name {plain(host[:100])}",
+            "Use its address, such as 127.0.0.1, or set auth.token.",
         )
+    check_origin(headers)
 
 
-def _is_address(origin: str) -> bool:
+_HINT = (
+    "Take auth.token of the host's config file. `client login` keeps it for you; or set it as "
+    "auth.token in the config file here, or as HAKURIVER_TOKEN."
+)
+
+
+def _refusal(headers: Mapping[str, str]) -> str:
+    if "authorization" in headers:
+        return "the token is wrong"
+    return "the session is over" if session_of(headers) else "a token is needed"
+
+
+def _is_ours(host: str, names: Collection[str]) -> bool:
     try:
-        host = urlsplit(origin).hostname or ""
-        return host == "localhost" or bool(ipaddress.ip_address(host))
+        name = urlsplit(f"http://{host}").hostname or ""
+        return name == "localhost" or name in names or bool(ipaddress.ip_address(name))
     except ValueError:
         return False
 

@@ -17,7 +17,6 @@ from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from hakuriver.model.errors import BadRequest, HakuRiverError, Internal, TooLarge
-from hakuriver.system.auth import admit
 from hakuriver.system.plain import plain
 from hakuriver.system.router import Request, Response, Switched, decode_path, decode_query
 
@@ -27,10 +26,18 @@ Respond = Callable[[str, Request], Response]
 """(path as it was sent, request without params) -> response, or HakuRiverError."""
 
 
+Guard = Callable[[str, str, Mapping[str, str], str], bool]
+"""(method, path as it was sent, headers, address) -> whether the caller has shown who it is.
+
+Raises HakuRiverError for a request that is not to be answered.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a peer may use up. Sizes in bytes.
 
+    stranger_bytes is for the body of somebody who has shown no token, where none is needed.
     head_bytes counts the request line and all headers, of which there may be 100.
     request_seconds run from the first byte of a request to its last, however they drip in;
     a handler's own time, as in a long poll, is not limited. send_seconds is how long a peer may
@@ -38,6 +45,7 @@ class Limits:
     """
 
     body_bytes: int = 16 << 20
+    stranger_bytes: int = 4 << 10
     head_bytes: int = 64 << 10
     request_seconds: float = 30
     idle_seconds: float = 75
@@ -50,7 +58,7 @@ class Owner(Protocol):
     """What a connection needs of its server."""
 
     respond: Respond
-    token: str
+    guard: Guard
     limits: Limits
     stopping: bool
 
@@ -151,9 +159,12 @@ class Connection(BaseHTTPRequestHandler):
             headers[name] = ", ".join(self.headers.get_all(name, ()))
         try:
             length = self._body_length()
-            admit(headers, self._owner.token)
-            if length > self._owner.limits.body_bytes:
-                raise TooLarge(f"the body has more than {self._owner.limits.body_bytes} bytes")
+            path = self.path.partition("?")[0]
+            known = self._owner.guard(self.command, path, headers, self.client_address[0])
+            limits = self._owner.limits
+            most = limits.body_bytes if known else limits.stranger_bytes
+            if length > most:
+                raise TooLarge(f"the body has more than {most} bytes")
         except HakuRiverError as error:
             self._send(Response.error(error))
             self._linger()
@@ -301,6 +312,17 @@ def _split(target: str) -> tuple[str, str]:
     return path, query
 
 
+_ALWAYS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+)
+"""What keeps browsers from doing more with an answer than to show it; pages bring their own policy."""
+
+
 def encode(response: Response, *, close: bool, with_body: bool = True) -> bytes:
     """Head and, if it is bytes, body."""
     body = response.body if isinstance(response.body, bytes) else b""
@@ -309,13 +331,14 @@ def encode(response: Response, *, close: bool, with_body: bool = True) -> bytes:
         phrase = HTTPStatus(response.status).phrase
     except ValueError:
         phrase = ""
+    given = {name for name, _ in response.headers}
     about_body = [f"Content-Type: {response.content_type}", f"Content-Length: {length}"]
     lines = [
         f"HTTP/1.1 {response.status} {phrase}",
         f"Date: {formatdate(usegmt=True)}",
         *([] if response.status == HTTPStatus.SWITCHING_PROTOCOLS else about_body),
         *(f"{name}: {value}" for name, value in response.headers),
-        "X-Content-Type-Options: nosniff",
+        *(f"{name}: {value}" for name, value in _ALWAYS if name not in given),
         *(["Connection: close"] if close else []),
     ]
     # plain(): a line break inside a value would begin a header that nobody meant.

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from hakuriver.model.errors import Unreachable, UsageError, error_from_json
 from hakuriver.system.plain import plain
@@ -49,14 +49,16 @@ class HttpClient:
     A lock makes requests of several threads follow each other: a long poll holds up the others,
     so give each thread a client of its own. close() may be called by any thread, ends a running
     request, and leaves the client usable. Failures are Unreachable, with `hint` as their hint.
+    user is who the peer is told to be asked by.
     """
 
     def __init__(
-        self, base_url: str, *, token: str = "", timeout: float = 30, hint: str = ""
+        self, base_url: str, *, token: str = "", user: str = "", timeout: float = 30, hint: str = ""
     ) -> None:
         self._host, self._port = _parse(base_url)
         self._url = base_url.rstrip("/")
         self._token = token
+        self._user = user
         self._timeout = timeout
         self._hint = hint
         self._lock = threading.Lock()
@@ -251,6 +253,8 @@ class HttpClient:
         result: dict[str, Any] = {name: value.encode("utf-8") for name, value in headers.items()}
         if data is not None:
             result["Content-Type"] = "application/json"
+        if self._user:
+            result["X-HakuRiver-User"] = quote(self._user).encode("ascii")
         if self._token:
             result["Authorization"] = b"Bearer " + self._token.encode("utf-8", "surrogateescape")
         return result

@@ -9,16 +9,19 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, Generic
 
-from hakuriver.model.errors import Unavailable, UsageError
+from hakuriver.model.errors import HakuRiverError, Unauthorized, Unavailable, UsageError
+from hakuriver.system.auth import admit
 from hakuriver.system.http_connection import (
     LINGER_SECONDS,
     Connection,
+    Guard,
     Limits,
     Respond,
     cut,
@@ -26,6 +29,7 @@ from hakuriver.system.http_connection import (
 )
 from hakuriver.system.plain import plain
 from hakuriver.system.router import C, Request, Response, Router
+from hakuriver.system.strangers import Strangers
 
 __all__ = ["HttpServer", "Limits"]
 
@@ -39,7 +43,8 @@ class HttpServer(Generic[C]):
     """Serves the routes of a router on one address, in threads.
 
     Raises UsageError when the address cannot be listened on. Port 0 takes a free one; an IPv6
-    address comes with or without brackets. With a token, every request needs it.
+    address comes with or without brackets. With a token, every request needs it, but for those of
+    open routes; without one, names are those that we may be called by, besides addresses.
     """
 
     def __init__(
@@ -49,15 +54,31 @@ class HttpServer(Generic[C]):
         context: C,
         *,
         token: str = "",
+        names: Collection[str] = (),
+        strangers: Strangers | None = None,
         limits: Limits = _DEFAULTS,
         name: str,
     ) -> None:
+        known = strangers or Strangers()
+
+        def guard(method: str, path: str, headers: Mapping[str, str], peer: str) -> bool:
+            is_open = router.is_open(method, path)
+            try:
+                admit(headers, token, method=method, now=time.time(), names=names)
+                return True
+            except HakuRiverError as error:
+                if is_open and token:
+                    return False
+                if isinstance(error, Unauthorized) and "authorization" in headers:
+                    known.wrong_token(peer)
+                raise
+
         def respond(path: str, request: Request) -> Response:
             route, params = router.match(request.method, path)
             return route.handler(replace(request, params=params), context)
 
         try:
-            self._server = _Server(address, respond, token, limits)
+            self._server = _Server(address, respond, guard, limits)
         except (OSError, OverflowError, UnicodeError) as error:
             raise _cannot_listen(name, address, error) from error
         self._thread = threading.Thread(
@@ -122,10 +143,10 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_port = False
 
     def __init__(
-        self, address: tuple[str, int], respond: Respond, token: str, limits: Limits
+        self, address: tuple[str, int], respond: Respond, guard: Guard, limits: Limits
     ) -> None:
         self.respond = respond
-        self.token = token
+        self.guard = guard
         self.limits = limits
         self._changed = threading.Condition()
         self._connections: dict[socket.socket, _Life] = {}

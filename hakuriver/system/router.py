@@ -169,12 +169,13 @@ class Response:
 class Route(Generic[C]):
     """A method, a pattern such as /task/<id>/stdout, and who answers.
 
-    <name> stands for one segment of the path that is not empty.
+    <name> stands for one segment of the path that is not empty. open: no token is asked for.
     """
 
     method: str
     pattern: str
     handler: Callable[[Request, C], Response]
+    open: bool = False
 
 
 class Router(Generic[C]):
@@ -211,6 +212,13 @@ class Router(Generic[C]):
                 f"{plain(method[:_SHOWN])} is not possible on {shown}", tuple(sorted(allowed))
             )
         raise NotFound(f"there is nothing at {shown}")
+
+    def is_open(self, method: str, path: str) -> bool:
+        """Whether it is answered without a token; path as for match()."""
+        try:
+            return self.match(method, path)[0].open
+        except HakuRiverError:
+            return False
 
 
 def _fits(pattern: list[str], given: list[str]) -> bool:

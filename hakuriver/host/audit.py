@@ -1,0 +1,67 @@
+"""Who did what: one line in the log for each request that changes something."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
+
+from hakuriver.model.errors import HakuRiverError
+from hakuriver.system.plain import plain
+from hakuriver.system.router import C, Request, Response, Route
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 60
+USER = "x-hakuriver-user"
+"""The header in which a client says who is using it. Nobody checks it: the token is the same for all."""
+
+
+def audited(routes: Iterable[Route[C]]) -> tuple[Route[C], ...]:
+    """The routes, of which those that people change something by write down who did, and how it went.
+
+    What runners report is not people's doing; a login tells of itself.
+    """
+    return tuple(
+        replace(route, handler=_telling(route)) if _is_told(route) else route for route in routes
+    )
+
+
+def who(request: Request) -> str:
+    """alice@10.0.0.5, with the name as it was told."""
+    name = unquote(request.headers.get(USER, "")) or "somebody"
+    return f"{plain(name[:_SHOWN])}@{plain(request.peer)}"
+
+
+def _is_told(route: Route[C]) -> bool:
+    if route.open or route.pattern.startswith("/v1/"):
+        return False
+    return route.method != "GET" or route.pattern.endswith(("/shell", "/terminal"))
+
+
+def _telling(route: Route[C]) -> Any:
+    def handler(request: Request, context: C) -> Response:
+        what = f"{who(request)}: {request.method} {plain(request.path[:300])}"
+        try:
+            response = route.handler(request, context)
+        except HakuRiverError as error:
+            log.info("%s: refused: %s", what, plain(error.detail[:300]))
+            raise
+        log.info("%s: %d%s", what, response.status, _result(route, response))
+        return response
+
+    return handler
+
+
+def _result(route: Route[C], response: Response) -> str:
+    """Of a submission, which tasks came of it."""
+    if route.pattern != "/submit" or not isinstance(response.body, bytes):
+        return ""
+    return f" {plain(_message(response.body))}"
+
+
+def _message(body: bytes) -> str:
+    return str(json.loads(body).get("message", ""))[:200]

@@ -1,0 +1,79 @@
+"""Logging in as a browser does, and what the log keeps of who did what."""
+
+from __future__ import annotations
+
+import http.client
+import json
+
+from tests.support.cluster import Cluster
+from tests.support.program import Program
+
+TOKEN = "t0ken-of-this-test-0123456789"
+
+
+def ask(
+    host: Program, method: str, path: str, body: object = None, **headers: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=10)
+    try:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, None if body is None else json.dumps(body), sent)
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+    finally:
+        connection.close()
+
+
+def test_a_browser_logs_in_and_out(cluster: Cluster) -> None:
+    host = cluster.start_host(auth_token=TOKEN)
+    assert json.loads(ask(host, "GET", "/session")[2]) == {"needs_token": True, "logged_in": False}
+    assert ask(host, "POST", "/login", {"token": "wrong"})[0] == 401
+    assert ask(host, "POST", "/login", {"token": TOKEN}, Origin="http://evil.example")[0] == 403
+    status, headers, body = ask(host, "POST", "/login", {"token": TOKEN})
+    assert (status, body) == (204, b"")
+    cookie = headers["Set-Cookie"].partition(";")[0]
+    assert TOKEN not in cookie
+    assert json.loads(ask(host, "GET", "/session", Cookie=cookie)[2])["logged_in"] is True
+    assert ask(host, "GET", "/tasks", Cookie=cookie)[0] == 200
+    argv = {"command": "true"}
+    assert ask(host, "POST", "/submit", argv, Cookie=cookie)[0] == 403
+    assert ask(host, "POST", "/submit", argv, Cookie=cookie, X_HakuRiver="1")[0] == 202
+    foreign = {"Cookie": cookie, "X_HakuRiver": "1", "Origin": "http://evil.example"}
+    assert ask(host, "POST", "/submit", argv, **foreign)[0] == 403
+    assert "Max-Age=0" in ask(host, "POST", "/logout", Cookie=cookie)[1]["Set-Cookie"]
+    assert TOKEN not in cluster.logs()
+
+
+def test_without_a_token_there_is_nothing_to_log_in_to(cluster: Cluster) -> None:
+    host = cluster.start_host()
+    assert json.loads(ask(host, "GET", "/session")[2]) == {"needs_token": False, "logged_in": True}
+    assert ask(host, "GET", "/tasks", Host="evil.example")[0] == 403
+
+
+def test_a_stranger_cannot_make_us_read_much(cluster: Cluster) -> None:
+    host = cluster.start_host(auth_token=TOKEN)
+    status, _, body = ask(host, "POST", "/login", {"token": "x" * 10_000})
+    assert (status, json.loads(body)["error"]) == (413, "too_large")
+
+
+def test_browsers_are_told_to_do_nothing_with_answers(cluster: Cluster) -> None:
+    host = cluster.start_host()
+    for path in ("/", "/tasks", "/nowhere", "/session"):
+        headers = ask(host, "GET", path)[1]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_the_log_says_who_did_what(cluster: Cluster) -> None:
+    cluster.start_host()
+    task_id = cluster.client("--quiet", "--", "true").out.strip()
+    cluster.client("kill", task_id)
+    cluster.api("POST", "/kill/999999", headers={"X-HakuRiver-User": "eve%1b%5b31m"})
+    log = cluster.logs()
+    assert f"@127.0.0.1: POST /submit: 202 Task {task_id} accepted." in log
+    assert f"@127.0.0.1: POST /kill/{task_id}: 202" in log
+    assert "@127.0.0.1: POST /kill/999999: refused: there is no task 999999" in log
+    assert "\x1b" not in log
+    assert "GET /" not in log, "what only reads is not written down"
