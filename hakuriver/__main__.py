@@ -37,7 +37,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "docker-shell": Command("hakuriver.client.shell", "open a shell in an environment's container"),
     "hakurun": Command("hakuriver.hakurun.main", "run a command once for every combination, here"),
-    "init": Command("hakuriver.client.init", "write a configuration file"),
+    "init": Command("hakuriver.client.init", "write a configuration file, or units for systemd"),
     "licenses": Command(
         "hakuriver.client.licenses", "show what is inside this file, and its licences"
     ),
@@ -48,7 +48,10 @@ LINKS: dict[str, str] = {
 }
 """Command: the name of a link that is this command."""
 
-BELOW: dict[str, str] = {"init links": "hakuriver.links"}
+BELOW: dict[str, str] = {
+    "init links": "hakuriver.links",
+    "init service": "hakuriver.client.service",
+}
 """Words that are a module of their own; main(argv) as for a command."""
 
 EXIT_CODES: tuple[tuple[str, str], ...] = (

@@ -22,7 +22,8 @@ def main(argv: list[str]) -> int:
     parser = Parser(
         PROG,
         "Write a commented configuration file with a new token.\n\n"
-        "init links DIR, instead, makes links to this program that are named after its commands.",
+        "init service, instead, writes units for systemd; init links DIR makes links to this"
+        " program that are\nnamed after its commands.",
     )
     add = parser.add_argument
     add("what", nargs="?", choices=["config"], default="config", help="what to write")

@@ -66,8 +66,10 @@ def main(argv: list[str]) -> int:
         host.start()
         if options.child:
             daemon.tell_parent(host.url)
+        daemon.tell_manager("READY=1", f"STATUS=serving on {host.url}")
         stop.wait()
     finally:
+        daemon.tell_manager("STOPPING=1")
         host.stop()
     return 0
 

@@ -10,6 +10,7 @@ from hakuriver.model.errors import HakuRiverError, NotFound
 from hakuriver.model.messages import Heartbeat, HeartbeatAnswer, RegisterAnswer
 from hakuriver.model.node import NodeInfo
 from hakuriver.runner.host_api import HostApi
+from hakuriver.system.daemon import tell_manager
 from hakuriver.system.plain import plain
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Heart:
                         plain(error.detail),
                         plain(error.hint),
                     )
+                    tell_manager(f"STATUS=no contact with the host: {plain(error.detail)}")
                 told = error.detail
                 delay = min(max(2 * delay, _FIRST_DELAY), _LAST_DELAY, self._interval)
             except Exception:
@@ -74,6 +76,8 @@ class Heart:
             else:
                 if told:
                     log.info("in contact with the host at %s", self._api.url)
+                if told or self._n == 1:
+                    tell_manager(f"STATUS=in contact with the host at {self._api.url}")
                 delay, told = 0.0, ""
             self._stopping.wait(delay or self._interval)
 

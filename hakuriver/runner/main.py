@@ -80,8 +80,10 @@ def main(argv: list[str]) -> int:
         runner.start()
         if options.child:
             daemon.tell_parent(runner.url)
+        daemon.tell_manager("READY=1", f"STATUS=serving on {runner.url}")
         stop.wait()
     finally:
+        daemon.tell_manager("STOPPING=1")
         runner.stop()
     return 0
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from types import FrameType
+
+_MANAGER_SECONDS = 5.0
 
 
 class Stop:
@@ -53,6 +57,21 @@ def stop_requested(*, child: bool) -> Stop:
 def tell_parent(url: str) -> None:
     """Where we serve, in one line of standard output: now we do."""
     print(url, flush=True)
+
+
+def tell_manager(*lines: str) -> None:
+    """What systemd wants to know of a Type=notify service, such as READY=1; sd_notify(3).
+
+    Nothing where no manager listens; one that cannot be told finds out by its own time-outs.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address[:1] not in ("/", "@"):
+        return
+    if address.startswith("@"):  # a name in the abstract namespace
+        address = f"\0{address[1:]}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, contextlib.suppress(OSError):
+        manager.settimeout(_MANAGER_SECONDS)
+        manager.sendto("\n".join(lines).encode("utf-8", "replace"), address)
 
 
 def _watch_stdin(stop: Stop) -> None:
