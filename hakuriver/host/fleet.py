@@ -188,6 +188,8 @@ class Fleet:
             closed = tx.orders_closed_below(beat.node, self._identity.epoch)
         if not before.online:
             log.info("node %s is back", beat.node)
+        if before.info.problems != beat.problems:
+            log.warning("node %s: %s", beat.node, "; ".join(beat.problems) or "fit again")
         if not before.online or before.info.problems != beat.problems:
             self._on_room()
         self._on_orders(beat.node)

@@ -39,7 +39,7 @@ from hakuriver.runner.settings import (
     route_to_host,
     task_user,
 )
-from hakuriver.runner.shared import shared_dir_problem
+from hakuriver.runner.shared import SharedDir
 from hakuriver.runner.shells import Shells
 from hakuriver.runner.vitals import Meter
 from hakuriver.runner.work import Hands, Place, Worker
@@ -112,7 +112,6 @@ class Runner:
         self._name = node_name(config)
         self._state = make_dir(config.path("paths.runner_state_dir") / self._name)
         self._lock = LockFile(self._state / "lock", what="a runner")
-        self._shared_dir = config.path("paths.shared_dir")
         self._local_temp_dir = make_dir(config.path("paths.local_temp_dir"))
         self._capacity = capacity_of(config)
         self._user = task_user(config)
@@ -120,6 +119,7 @@ class Runner:
         if not self._choice.tools:
             log.warning("tasks without a container have no limits here: %s", self._choice.why)
         self._ledger = Ledger(self._state)
+        self._shared = SharedDir(config.path("paths.shared_dir"))
         self._meter = Meter()
         self._docker = Docker(("sudo", "-n") if config.switch("runner.use_sudo") else ())
         self._engine = EngineState(self._docker)
@@ -178,6 +178,7 @@ class Runner:
         log.info("runner stopped")
 
     def _begin(self, cluster: str) -> None:
+        self._shared.cluster = cluster
         self._parts = _Parts(
             config=self._config,
             name=self._name,
@@ -190,7 +191,7 @@ class Runner:
             docker=self._docker,
             engine=self._engine,
             on_loaded=lambda: self._engine_ticker.wake(),
-            problem=lambda: shared_dir_problem(self._shared_dir, cluster),
+            problem=self._shared.problem,
         )
         self._agent = self._parts.agent
         self._parts.begin()
@@ -228,8 +229,7 @@ class Runner:
         return self._parts.images.published(here) if self._parts else here
 
     def _problems(self) -> tuple[str, ...]:
-        cluster = self._ledger.cluster
-        problem = shared_dir_problem(self._shared_dir, cluster) if cluster else ""
+        problem = self._shared.problem()
         return (problem,) if problem else ()
 
     def _beat(self, n: int) -> Heartbeat:

@@ -3,7 +3,77 @@
 from __future__ import annotations
 
 import json
+import logging
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+"""Seconds that anybody waits for the directory; a server that answers does so in milliseconds."""
+
+
+class SharedDir:
+    """Looks at the directory in a thread of its own, which a dead file server may hold for ever.
+
+    cluster is whose it should be, None as long as that is not known.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        patience: float = PATIENCE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.cluster: str | None = None
+        self._path = path
+        self._patience = patience
+        self._monotonic = monotonic
+        self._turn = threading.Condition()
+        self._asked = self._answered = 0
+        self._since: float | None = None  # when the look that goes on now began
+        self._found = ""
+        self._thread: threading.Thread | None = None
+
+    def problem(self) -> str:
+        """What is wrong right now, for people; "" if nothing is. Waits for PATIENCE at most."""
+        if self.cluster is None:
+            return ""
+        with self._turn:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="shared", daemon=True)
+                self._thread.start()
+            self._asked += 1
+            mine = self._asked
+            self._turn.notify_all()
+            if not self._stuck():
+                self._turn.wait_for(lambda: self._answered >= mine, self._patience)
+            if self._answered >= mine:
+                return self._found
+            return f"the shared directory {self._path} does not answer; is its server up?"
+
+    def _stuck(self) -> bool:
+        return self._since is not None and self._monotonic() - self._since >= self._patience
+
+    def _run(self) -> None:
+        while True:
+            with self._turn:
+                self._turn.wait_for(lambda: self._asked > self._answered)
+                # Whoever asks from here on is answered by the next look, not by this one.
+                asked, cluster = self._asked, self.cluster or ""
+                self._since = self._monotonic()
+            try:
+                found = shared_dir_problem(self._path, cluster)
+            except Exception:
+                # Outer edge of this thread: without it nothing would ever start here again.
+                log.exception("cannot look at %s", self._path)
+                found = f"cannot look at the shared directory {self._path}; see the runner's log"
+            with self._turn:
+                self._answered, self._since, self._found = asked, None, found
+                self._turn.notify_all()
 
 
 def shared_dir_problem(shared_dir: Path, cluster: str) -> str:

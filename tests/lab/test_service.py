@@ -128,14 +128,14 @@ def test_a_service_is_active_when_it_serves_and_not_before(served: Node) -> None
     client(served, "nodes")
     # A config that it cannot work with: never ready, and so never active.
     served.run("systemctl", "stop", "hakuriver-host")
-    served.put("/run/systemd/system/hakuriver-host.service.d/x.conf",
+    served.put("/etc/systemd/system/hakuriver-host.service.d/x.conf",
                "[Service]\nEnvironment=HAKURIVER_DATABASE_DB_FILE=/proc/nowhere/x.db\n")  # fmt: skip
     served.run("systemctl", "daemon-reload")
     try:
         assert served.run("systemctl", "start", "hakuriver-host", check=False).code != 0
         assert properties(served, "hakuriver-host", "ActiveState")["ActiveState"] != "active"
     finally:
-        served.run("rm", "-r", "/run/systemd/system/hakuriver-host.service.d")
+        served.run("rm", "-r", "/etc/systemd/system/hakuriver-host.service.d")
         served.run("systemctl", "daemon-reload")
         served.run("systemctl", "restart", "hakuriver-host")
     wait_until(lambda: online(served), timeout=_SECONDS, message="the node is online again")
@@ -184,7 +184,7 @@ def test_a_runner_that_crashes_is_started_again_and_its_tasks_go_on(served: Node
 
 def test_tasks_as_plain_processes_outlive_the_service_too(served: Node) -> None:
     """With a runner that cannot use systemd they are in its own group."""
-    drop_in = "/run/systemd/system/hakuriver-runner.service.d/x.conf"
+    drop_in = "/etc/systemd/system/hakuriver-runner.service.d/x.conf"
     served.run("useradd", "--system", "plain", check=False)
     served.put(drop_in, "[Service]\nUser=plain\nEnvironment=HAKURIVER_HOME=/run/plain\n"
                "Environment=HAKURIVER_PATHS_RUNNER_STATE_DIR=/run/plain/runners\n"
@@ -224,7 +224,7 @@ def test_a_mount_that_goes_away_is_told_on_the_row_and_heals_by_itself(
 ) -> None:
     """The runner's mount; the host is told another place of the same directory."""
     served.run("systemctl", "stop", *SERVICES)
-    drop_in = "/run/systemd/system/hakuriver-host.service.d"
+    drop_in = "/etc/systemd/system/hakuriver-host.service.d"
     served.put(f"{drop_in}/x.conf",
                "[Service]\nExecStartPre=\nEnvironment=HAKURIVER_PATHS_SHARED_DIR=/export/shared\n")  # fmt: skip
     served.run("systemctl", "daemon-reload")
