@@ -143,6 +143,18 @@ class HostApi:
     def undrain(self, node: str) -> Row:
         return self._row("POST", f"/nodes/{_part(node)}/undrain")
 
+    def remove(self, node: str, *, force: bool, user: str) -> Row:
+        """user: who has decided so."""
+        body = {"force": force, "user": user}
+        return self._row("POST", f"/nodes/{_part(node)}/remove", body=body)
+
+    def prune(self, older_than: float, *, logs_only: bool, dry_run: bool, after: str) -> Row:
+        """One block: {"tasks", "bytes", "next"}; next goes into `after`, null at the end."""
+        body = {
+            "older_than": older_than, "logs_only": logs_only, "dry_run": dry_run, "after": after,
+        }  # fmt: skip
+        return self._row("POST", "/prune", body=body, timeout=_patience(60))
+
     def shell(
         self, kind: str, name: str, command: Sequence[str], *, size: Size | None, term: str
     ) -> RemoteSession:

@@ -44,6 +44,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "health": ("nodes", "CPU and memory use of the nodes"),
     "drain": ("nodes", "give a node no more tasks"),
     "undrain": ("nodes", "give a node tasks again"),
+    "remove": ("nodes", "do without a node that left for good"),
+    "prune": ("prune", "delete tasks that ended long ago, or their logs"),
 }
 """Sub-command: its module, imported only when it is chosen, and its help."""
 

@@ -1,4 +1,4 @@
-"""Looking at nodes and acting on them: nodes health drain undrain."""
+"""Looking at nodes and acting on them: nodes health drain undrain remove."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hakuriver.client.arguments import Parser, Verb
+from hakuriver.client.arguments import Parser, Verb, user_name
 from hakuriver.client.host_api import HostApi, Row
 from hakuriver.client.output import Output
 from hakuriver.client.render import (
@@ -30,10 +30,13 @@ class NodeOptions:
 
     node: str | None = None
     reason: str = ""
+    force: bool = False
 
 
 def node_options(given: argparse.Namespace) -> NodeOptions:
-    return NodeOptions(getattr(given, "node", None), getattr(given, "reason", ""))
+    return NodeOptions(
+        getattr(given, "node", None), getattr(given, "reason", ""), getattr(given, "force", False)
+    )
 
 
 def no_arguments(parser: Parser) -> None:
@@ -51,6 +54,13 @@ def one_node(parser: Parser) -> None:
 def drain_arguments(parser: Parser) -> None:
     one_node(parser)
     parser.add_argument("--reason", metavar="TEXT", default="", help="shown to everybody")
+
+
+def remove_arguments(parser: Parser) -> None:
+    one_node(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="give up the tasks that it holds: they have failed"
+    )
 
 
 def nodes(_: NodeOptions, api: HostApi, out: Output) -> int:
@@ -103,6 +113,10 @@ def undrain(options: NodeOptions, api: HostApi, out: Output) -> int:
     return say(api.undrain(options.node or ""), out)
 
 
+def remove(options: NodeOptions, api: HostApi, out: Output) -> int:
+    return say(api.remove(options.node or "", force=options.force, user=user_name()), out)
+
+
 def say(answer: Row, out: Output) -> int:
     if out.mode == "json":
         out.json(answer)
@@ -116,4 +130,5 @@ VERBS = {
     "health": Verb(maybe_node, node_options, health),
     "drain": Verb(drain_arguments, node_options, drain),
     "undrain": Verb(one_node, node_options, undrain),
+    "remove": Verb(remove_arguments, node_options, remove),
 }

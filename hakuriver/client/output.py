@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TextIO
 
-from hakuriver.model.errors import HakuRiverError
+from hakuriver.model.errors import HakuRiverError, UsageError
 from hakuriver.system.plain import plain
 
 Mode = Literal["text", "json", "quiet"]
@@ -92,6 +92,15 @@ class Output:
         self._clear_progress()
         self._stderr.write(f"{plain(text)}\n")
         self._stderr.flush()
+
+    def confirmed(self, question: str) -> bool:
+        """Whether a person at the terminal says yes; without one UsageError, what says it instead."""
+        if not (self.talks_to_terminal and sys.stdin is not None and sys.stdin.isatty()):
+            raise UsageError("this has to be confirmed, and there is no terminal", "Add --yes.")
+        self._clear_progress()
+        self._stderr.write(f"{plain(question)} [y/N] ")
+        self._stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def progress(self, text: str) -> None:
         """Rewrite the live line; nothing where there is none."""

@@ -31,8 +31,6 @@ from hakuriver.model.task import IllegalTransition, Status, Task, TaskSpec, Wish
 log = logging.getLogger(__name__)
 
 _NAMED = 20
-KEY_LIFE = 24 * 3600.0
-"""Seconds for which a submission's key is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +254,13 @@ class Cluster:
 
     def task(self, task_id: int) -> Task:
         with self.store.read() as tx:
-            task = _known(tx.task(task_id), task_id)
-            return self._explained(tx, [task])[0]
+            task = tx.task(task_id)
+            if task is None and 0 < task_id <= tx.last_task_id():
+                raise NotFound(
+                    f"there is no task {task_id} any more",
+                    "Tasks that ended are forgotten by database.keep_history and by client prune.",
+                )
+            return self._explained(tx, [_known(task, task_id)])[0]
 
     def tasks(self, wanted: Filter) -> list[Task]:
         with self.store.read() as tx:
@@ -298,23 +301,6 @@ class Cluster:
             log.debug("task %d pending -> assigning on %s", task_id, node)
         for node in {node for _, node in placed}:
             self._on_orders(node)
-
-    def prune(self, keep_seconds: float) -> list[Task]:
-        """Forget old keys, and tasks that ended long ago (0 keeps them); returns those tasks."""
-        now = self._clock()
-
-        def work(tx: Tx) -> list[Task]:
-            tx.forget_submissions(now - KEY_LIFE)
-            return tx.prune(now - keep_seconds, 500) if keep_seconds else []
-
-        pruned = self.store.write(work)
-        if pruned:
-            log.info(
-                "forgot %d tasks that ended more than %.1f days ago",
-                len(pruned),
-                keep_seconds / 86400,
-            )
-        return pruned
 
     def _changed(self, work: Callable[[Tx], tuple[Task, Task]]) -> Task:
         """The task as work leaves it; work returns it before and after."""

@@ -14,6 +14,7 @@ from hakuriver.host.changes import log_changes
 from hakuriver.host.identity import Identity
 from hakuriver.host.reconcile import (
     back_to_pending,
+    forgotten,
     judge_report,
     reconcile,
     unreachable,
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _MESSAGE_CHARACTERS = 4 << 20
 _REMEMBERED = 1000
+_NAMED = 10
 
 Changes = list[tuple[Task, Task]]
 """Tasks as they were and as they are."""
@@ -281,6 +283,66 @@ class Fleet:
                 after = unreachable(task)
             changes.append((task, tx.update_task(after)))
         return changes
+
+    # What people decide
+
+    def remove(self, name: str, *, force: bool, by: str) -> tuple[list[Task], int]:
+        """Do without a node that left for good; force gives up the tasks that it holds.
+
+        Returns those tasks as they are now, and how many others wait for this node alone. Should it
+        come back, it registers as any new one does, and what it still holds is killed. Raises
+        NotFound, or Conflict while it is there, may be there, or (without force) holds tasks.
+        """
+        changes, waiting = self._store.write(lambda tx: self._remove(tx, name, force, by))
+        log_changes(changes)
+        self._registry.remove(name)
+        self._accepted.pop(name, None)
+        log.info("node %s removed by %s", name, by or "somebody")
+        self._on_room()
+        return [after for _, after in changes], waiting
+
+    def _remove(self, tx: Tx, name: str, force: bool, by: str) -> tuple[Changes, int]:
+        state = self._registry.get(name)
+        if state is None:
+            raise NotFound(f"node {name} is not registered")
+        self._check_gone(state)
+        live = tx.live(name)
+        if live and not force:
+            named = ", ".join(str(task.id) for task, _, _ in live[:_NAMED])
+            more = f" and {len(live) - _NAMED} more" if len(live) > _NAMED else ""
+            raise Conflict(
+                f"node {name} holds {len(live)} tasks: {named}{more}",
+                "Requeue or forget them first; --force forgets them all.",
+            )
+        changes = []
+        for task, seq, order in live:
+            tx.close_order(task.id)
+            if order is not None and (order.never_arrived or self._unsent.take(name, seq)):
+                message = f"{name} was removed before it received the task"
+                after = back_to_pending(
+                    task, message=message, next_attempt=False, now=self._clock()
+                )
+            else:
+                lost = task if task.status is Status.LOST else unreachable(task)
+                after = forgotten(lost, by, self._clock())
+            changes.append((task, tx.update_task(after)))
+        tx.remove_node(name, self._clock())
+        return changes, tx.wanting(name)
+
+    def _check_gone(self, state: NodeState) -> None:
+        name, silence = state.info.name, self._timing.silence
+        if state.online:
+            raise Conflict(
+                f"node {name} is online",
+                "Stop its runner for good first (systemctl disable --now hakuriver-runner, on that"
+                f" machine). After {silence:g} s of silence it counts as offline.",
+            )
+        left = self._started_at + silence - self._monotonic()
+        if state.seen_at is None and left > 0:
+            raise Conflict(
+                f"whether node {name} is gone is not known yet: the host has just started",
+                f"Ask again in {left:.0f} s.",
+            )
 
 
 def _fitting(orders: list[RunOrder]) -> list[RunOrder]:

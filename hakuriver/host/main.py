@@ -23,6 +23,7 @@ from hakuriver.host.jobs import Jobs
 from hakuriver.host.outputs import Outputs
 from hakuriver.host.placement import Supply
 from hakuriver.host.registry import Registry, Unsent
+from hakuriver.host.retention import Keep, Retention
 from hakuriver.host.routes import ROUTES, Access, Desk
 from hakuriver.host.runner_api import RunnerApi
 from hakuriver.host.shells import Shells
@@ -141,13 +142,13 @@ class Host:
             self._fleet, registry, lambda address: RunnerApi(address, token=config.token)
         )
         health = Health(registry)
-        keep = config.number("database.keep_finished_days") * 86400
+        retention = Retention(self._store, shared_dir, _keep(config))
         self._placing = Ticker("placing", 5.0, cluster.place, gather=_GATHER_SECONDS)
         self._tickers = (
             self._placing,
             Ticker("scan", config.number("timing.cleanup_check_interval"), self._fleet.scan),
             Ticker("health", config.number("timing.resource_check_interval"), health.step),
-            Ticker("prune", _PRUNE_SECONDS, lambda: _prune(cluster, shared_dir, keep)),
+            Ticker("prune", _PRUNE_SECONDS, retention.step),
             Ticker("tarballs", _TIDY_SECONDS, self._environments.tidy),
         )
         strangers = Strangers()
@@ -162,6 +163,7 @@ class Host:
                 on_orders=lambda node: self._dispatch.wake(node),
                 on_room=lambda: self._placing.wake(),
             ),
+            retention=retention,
             environments=self._environments,
             shells=Shells(
                 cluster=cluster,
@@ -225,6 +227,11 @@ def _timing(config: Config) -> Timing:
     return Timing(interval, interval * config.number("timing.heartbeat_timeout_factor"))
 
 
+def _keep(config: Config) -> Keep:
+    days = {name: config.number(f"database.keep_{name}") for name in ("history", "logs")}
+    return Keep(**{name: count * 86400 for name, count in days.items()})
+
+
 def _shared_dir(config: Config) -> Path:
     """Made with its folders if need be. Raises UsageError."""
     shared_dir = config.path("paths.shared_dir")
@@ -283,10 +290,3 @@ def _open_ids(store: Store, shared_dir: Path) -> Ids:
 
     store.write(remember)
     return ids
-
-
-def _prune(cluster: Cluster, shared_dir: Path, keep_seconds: float) -> None:
-    for task in cluster.prune(keep_seconds):
-        for attempt in range(1, task.attempt + 1):
-            for stream in ("stdout", "stderr"):
-                (shared_dir / task.output_name(stream, attempt)).unlink(missing_ok=True)

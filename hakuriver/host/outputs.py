@@ -40,9 +40,17 @@ class Outputs:
     def path(self, task: Task, stream: str) -> Path:
         return self._shared_dir / task.output_name(stream)
 
+    def _kept(self, task: Task, stream: str) -> Path:
+        if task.logs_pruned:
+            raise NotFound(
+                f"the output of task {task.id} was deleted to make room",
+                "By database.keep_logs in the host's config, or by client prune.",
+            )
+        return self.path(task, stream)
+
     def whole(self, task_id: int, stream: str) -> tuple[int, Iterator[bytes]]:
         """Size and content as of now. Raises NotFound if there is no file yet."""
-        path = self.path(self._task(task_id), stream)
+        path = self._kept(self._task(task_id), stream)
         try:
             file = open(path, "rb")  # noqa: SIM115  the iterator below closes it
         except FileNotFoundError:
@@ -68,7 +76,7 @@ class Outputs:
         The status is read before the file: what is final then is complete.
         """
         task = self._task(task_id)
-        path = self.path(task, stream)
+        path = self._kept(task, stream)
         try:
             # Opened anew each time: NFS shows growth only to a fresh open (close-to-open).
             with open(path, "rb") as file:

@@ -235,6 +235,7 @@ def _anew(task: Task, message: str, next_attempt: bool) -> Task:
         image_version=None,
         peak_memory=None,
         cpu_seconds=None,
+        logs_pruned=False,
     )
 
 

@@ -92,6 +92,12 @@ class Registry:
             if name in self._nodes:
                 self._nodes[name] = replace(self._nodes[name], drained=reason)
 
+    def remove(self, name: str) -> None:
+        """Unless it has been heard of meanwhile."""
+        with self._lock:
+            if name in self._nodes and not self._nodes[name].online:
+                del self._nodes[name]
+
     def silent_since(self, deadline: float) -> list[str]:
         """Mark the nodes that were not heard of after the deadline as offline, and name them.
 

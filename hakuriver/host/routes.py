@@ -15,6 +15,7 @@ from hakuriver.host.fleet import Fleet
 from hakuriver.host.health import Health
 from hakuriver.host.outputs import CHUNK, Outputs, Piece
 from hakuriver.host.placement import Reserved
+from hakuriver.host.retention import Retention
 from hakuriver.host.rows import Filter
 from hakuriver.host.shells import Shells
 from hakuriver.host.views import batch_view, node_view, task_view
@@ -53,6 +54,7 @@ class Desk:
     outputs: Outputs
     watch: Watch
     batches: Batches
+    retention: Retention
     environments: Environments
     shells: Shells
     shared_dir: Path
@@ -226,9 +228,34 @@ def undrain(request: Request, desk: Desk) -> Response:
     return Response.json({"message": f"Node {name} gets tasks again."})
 
 
+def remove(request: Request, desk: Desk) -> Response:
+    with Fields(request.json()) as fields:
+        force, user = fields.flag("force"), fields.text("user", "")
+    name = request.params["name"]
+    held, waiting = desk.fleet.remove(name, force=force, by=user)
+    message = f"Node {name} removed."
+    if held:
+        message += f" {len(held)} tasks given up: {', '.join(str(task.id) for task in held)}."
+    if waiting:
+        message += f" {waiting} tasks still wait for a node of that name."
+    ids = [str(task.id) for task in held]
+    return Response.json({"message": message, "task_ids": ids, "waiting": waiting})
+
+
 def health(request: Request, desk: Desk) -> Response:
     name = request.query.get("hostname")
     return Response.json(desk.health.history() if name is None else desk.health.history_of(name))
+
+
+def prune(request: Request, desk: Desk) -> Response:
+    with Fields(request.json()) as fields:
+        done = desk.retention.prune(
+            fields.number("older_than"),
+            logs_only=fields.flag("logs_only"),
+            dry_run=fields.flag("dry_run"),
+            after=fields.text("after", ""),
+        )
+    return Response.json({"tasks": done.tasks, "bytes": done.size, "next": done.next})
 
 
 def register(request: Request, desk: Desk) -> Response:
@@ -283,6 +310,8 @@ ROUTES: tuple[Route[Desk], ...] = (
     Route("GET", "/nodes", nodes),
     Route("POST", "/nodes/<name>/drain", drain),
     Route("POST", "/nodes/<name>/undrain", undrain),
+    Route("POST", "/nodes/<name>/remove", remove),
+    Route("POST", "/prune", prune),
     Route("GET", "/health", health),
     Route("GET", "/docker/host/containers", environment_routes.containers),
     Route("GET", "/docker/host/containers/<name>/shell", environment_routes.shell),

@@ -9,19 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hakuriver.host.placement import Reserved, Waiting
+from hakuriver.host.records import STATE_COLUMNS, order_of, target_of, task_of
 from hakuriver.host.schema import LIVE
 from hakuriver.model.messages import RunOrder, Seq
 from hakuriver.model.node import NodeInfo
 from hakuriver.model.node_messages import node_from_json, node_to_json
-from hakuriver.model.target import Target
-from hakuriver.model.task import Status, Task, TaskSpec, Wish
+from hakuriver.model.task import Status, Task
 from hakuriver.model.units import milli
-
-_STATE_COLUMNS = (
-    "attempt", "node", "message", "exit_code", "assigned_at", "started_at", "completed_at",
-    "wish_n", "report_n", "incarnation", "driver", "unit_name", "image", "image_version",
-    "peak_memory", "cpu_seconds",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +62,7 @@ class Tx:
 
     def task(self, task_id: int) -> Task | None:
         row = self._sql.execute("SELECT * FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
-        return None if row is None else _task(row)
+        return None if row is None else task_of(row)
 
     def tasks(self, wanted: Filter) -> list[Task]:
         conditions: list[str] = []
@@ -94,7 +88,7 @@ class Tx:
         rows = self._sql.execute(
             f"SELECT * FROM tasks {where} ORDER BY task_id DESC LIMIT ?", (*values, wanted.limit)
         )
-        return [_task(row) for row in rows]
+        return [task_of(row) for row in rows]
 
     def batch(self, batch_id: int) -> dict[str, int]:
         """How many of its tasks have each status; empty if there is no such batch."""
@@ -123,11 +117,11 @@ class Tx:
     def update_task(self, task: Task) -> Task:
         """Write all that may change; the caller has made sure that it may."""
         task = replace(task, revision=self._revision(task.id))
-        assignments = ", ".join(f"{column} = ?" for column in _STATE_COLUMNS)
+        assignments = ", ".join(f"{column} = ?" for column in STATE_COLUMNS)
         self._sql.execute(
             f"UPDATE tasks SET {assignments}, status = ?, wish = ?, revision = ? WHERE task_id = ?",
             (
-                *(getattr(task, column) for column in _STATE_COLUMNS),
+                *(getattr(task, column) for column in STATE_COLUMNS),
                 task.status.value,
                 task.wish.value if task.wish else None,
                 task.revision,
@@ -158,7 +152,7 @@ class Tx:
             names,
         )
         for row in rows:
-            yield Waiting(row[0], row[1], row[2], row[3], _target(row[4], row[5]))
+            yield Waiting(row[0], row[1], row[2], row[3], target_of(row[4], row[5]))
 
     def reserved(self) -> dict[str, Reserved]:
         """What is held of each node."""
@@ -210,7 +204,7 @@ class Tx:
             (node,),
         )
         return [
-            OpenOrder(_order(row), row["tries"], row["refusals"])
+            OpenOrder(order_of(row), row["tries"], row["refusals"])
             for row in rows
             if (row["epoch"], row["n"]) not in but
         ]
@@ -246,7 +240,7 @@ class Tx:
             " AND wish IS NOT NULL",
             (node,),
         )
-        return [(_task(row), (row["order_epoch"], row["order_n"])) for row in rows]
+        return [(task_of(row), (row["order_epoch"], row["order_n"])) for row in rows]
 
     def live(self, node: str) -> list[tuple[Task, Seq, OpenOrder | None]]:
         """Tasks that are, or may be, on the node, with their order's number and state."""
@@ -256,7 +250,7 @@ class Tx:
         ).fetchall()
         orders = {order.order.task: order for order in self.open_orders(node)} if rows else {}
         return [
-            (_task(row), (row["order_epoch"], row["order_n"]), orders.get(row["task_id"]))
+            (task_of(row), (row["order_epoch"], row["order_n"]), orders.get(row["task_id"]))
             for row in rows
         ]
 
@@ -264,15 +258,29 @@ class Tx:
 
     def nodes(self) -> list[tuple[NodeInfo, str | None]]:
         """All nodes with the reason why they are drained, None if they are not."""
-        rows = self._sql.execute("SELECT info, drained FROM nodes ORDER BY name")
+        rows = self._sql.execute(
+            "SELECT info, drained FROM nodes WHERE removed_at IS NULL ORDER BY name"
+        )
         return [(node_from_json(json.loads(row[0])), row[1]) for row in rows]
 
     def save_node(self, info: NodeInfo, now: float) -> None:
         self._sql.execute(
             "INSERT INTO nodes (name, info, registered_at) VALUES (?, ?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET info = excluded.info, registered_at = ?",
+            " ON CONFLICT (name) DO UPDATE SET info = excluded.info, registered_at = ?,"
+            " removed_at = NULL",
             (info.name, json.dumps(node_to_json(info)), now, now),
         )
+
+    def remove_node(self, name: str, now: float) -> None:
+        """Its row stays: old tasks name it, and the numbers of its orders may never begin anew."""
+        self._sql.execute(
+            "UPDATE nodes SET removed_at = ?, drained = NULL WHERE name = ?", (now, name)
+        )
+
+    def wanting(self, node: str) -> int:
+        """How many pending tasks can run on this node only."""
+        sql = "SELECT COUNT(*) FROM tasks WHERE status = 'pending' AND target_node = ?"
+        return int(self._sql.execute(sql, (node,)).fetchone()[0])
 
     def drain(self, name: str, reason: str | None) -> None:
         self._sql.execute("UPDATE nodes SET drained = ? WHERE name = ?", (reason, name))
@@ -307,66 +315,39 @@ class Tx:
     def forget_submissions(self, before: float) -> None:
         self._sql.execute("DELETE FROM submissions WHERE submitted_at < ?", (before,))
 
-    def prune(self, before: float, limit: int) -> list[Task]:
-        """Delete tasks that ended before a time, and return them."""
+    # Retention
+
+    def ended(
+        self, before: float, *, with_logs: bool, after: tuple[float, int], limit: int
+    ) -> list[Task]:
+        """Tasks that ended before a time, by (end, id), behind `after`; or only those with logs."""
+        logs = "AND logs_pruned = 0" if with_logs else ""
         rows = self._sql.execute(
-            "SELECT * FROM tasks WHERE completed_at < ? ORDER BY completed_at LIMIT ?",
-            (before, limit),
-        ).fetchall()
-        self._sql.executemany(
-            "DELETE FROM tasks WHERE task_id = ?", [(row["task_id"],) for row in rows]
+            "SELECT * FROM tasks WHERE completed_at < ? AND completed_at >= ?"
+            f" AND (completed_at, task_id) > (?, ?) {logs} ORDER BY completed_at, task_id LIMIT ?",
+            (before, after[0], *after, limit),
         )
-        return [_task(row) for row in rows]
+        return [task_of(row) for row in rows]
+
+    def forget_tasks(self, tasks: Iterable[Task]) -> int:
+        """Those that are still as given: over, and not run again. How many those were."""
+        sql = "DELETE FROM tasks WHERE task_id = ? AND attempt = ? AND completed_at = ?"
+        return self._each_still(sql, tasks)
+
+    def mark_logs_pruned(self, tasks: Iterable[Task]) -> int:
+        """The same for tasks whose output is gone."""
+        sql = "UPDATE tasks SET logs_pruned = 1"
+        return self._each_still(
+            f"{sql} WHERE task_id = ? AND attempt = ? AND completed_at = ?", tasks
+        )
+
+    def _each_still(self, sql: str, tasks: Iterable[Task]) -> int:
+        return sum(
+            self._sql.execute(sql, (task.id, task.attempt, task.completed_at)).rowcount
+            for task in tasks
+        )
 
 
 def _like(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
-
-
-def _target(node: str | None, numa: int | None) -> Target | None:
-    return None if node is None else Target(node, numa)
-
-
-def _spec(row: sqlite3.Row) -> TaskSpec:
-    return TaskSpec(
-        argv=tuple(json.loads(row["argv"])),
-        env=tuple((name, value) for name, value in json.loads(row["env"])),
-        cores=row["cores"],
-        memory=row["memory"],
-        container=row["container"],
-        privileged=bool(row["privileged"]),
-        mounts=tuple(json.loads(row["mounts"])),
-        target=_target(row["target_node"], row["target_numa"]),
-        user=row["user"],
-    )
-
-
-def _task(row: sqlite3.Row) -> Task:
-    return Task(
-        id=row["task_id"],
-        batch_id=row["batch_id"],
-        spec=_spec(row),
-        status=Status(row["status"]),
-        submitted_at=row["submitted_at"],
-        wish=Wish(row["wish"]) if row["wish"] else None,
-        revision=row["revision"],
-        **{column: row[column] for column in _STATE_COLUMNS},
-    )
-
-
-def _order(row: sqlite3.Row) -> RunOrder:
-    spec = _spec(row)
-    return RunOrder(
-        seq=(row["epoch"], row["n"]),
-        task=row["task_id"],
-        attempt=row["attempt"],
-        argv=spec.argv,
-        env=spec.env,
-        cores=spec.cores,
-        memory=spec.memory,
-        container=spec.container,
-        privileged=spec.privileged,
-        mounts=spec.mounts,
-        numa=spec.target.numa if spec.target else None,
-    )

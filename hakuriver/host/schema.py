@@ -93,6 +93,12 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE INDEX tasks_by_batch_status ON tasks (batch_id, status, task_id);
     """,
+    """
+    ALTER TABLE nodes ADD COLUMN removed_at REAL;
+    ALTER TABLE tasks ADD COLUMN logs_pruned INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX tasks_with_logs ON tasks (completed_at)
+        WHERE completed_at IS NOT NULL AND logs_pruned = 0;
+    """,
 )
 
 

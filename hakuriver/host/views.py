@@ -43,6 +43,7 @@ def task_view(task: Task, shared_dir: Path) -> dict[str, Any]:
         "additional_mounts": list(spec.mounts),
         "stdout_path": str(shared_dir / task.output_name("stdout")),
         "stderr_path": str(shared_dir / task.output_name("stderr")),
+        "logs_pruned": task.logs_pruned,
         "exit_code": task.exit_code,
         "error_message": _message(task),
         "submitted_at": iso(task.submitted_at),

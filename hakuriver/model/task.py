@@ -235,7 +235,7 @@ class Task:
     attempt counts from 1; a number is never used twice. wish_n orders the wishes, the last one
     wins; wish is None once confirmed. report_n is the number of the newest report applied to
     this attempt. incarnation is the runner's that reported last. image_version is the UNIXTIME of
-    the tarball that the image came from.
+    the tarball that the image came from. logs_pruned: its output was deleted to make room.
     """
 
     id: int
@@ -260,6 +260,7 @@ class Task:
     image_version: int | None = None
     peak_memory: int | None = None
     cpu_seconds: float | None = None
+    logs_pruned: bool = False
     revision: int = 0
 
     def output_name(self, stream: str, attempt: int | None = None) -> str:

@@ -11,6 +11,9 @@ MILLI = 1000
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 _FACTOR = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smhdw])", re.IGNORECASE | re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
 
 def parse_size(text: str) -> int:
     """Bytes of "512M", "1.5g", "4GiB" or "1048576"; units are binary, as docker's are.
@@ -36,6 +39,16 @@ def format_size(size: int) -> str:
                 else f"{value:.1f}{unit}"
             )
     return f"{size}B"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "30d", "12h", "90m", "45s" or "2w". Raises Refused if it is no duration."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise Refused(
+            f"'{text}' is no duration", "Write a number with s, m, h, d or w, for example 30d."
+        )
+    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def milli(cores: float) -> int:

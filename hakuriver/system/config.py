@@ -71,7 +71,8 @@ SETTINGS: tuple[Setting, ...] = (
     *_in(
         "database",
         ("db_file", "path", "host/cluster.db", "The host's state. Local disk, never a network file system."),
-        ("keep_finished_days", "number", 0, "Forget finished tasks and their logs after so many days; 0 keeps them for ever."),
+        ("keep_history", "number", 0, "Days after which a task that ended is forgotten, together with its output; 0: never."),
+        ("keep_logs", "number", 0, "Days after which the output of a task that ended is deleted; 0: not before the task is forgotten."),
     ),
     *_in(
         "timing",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hakuriver.host.cluster import KEY_LIFE, Defaults
+from hakuriver.host.cluster import Defaults
 from hakuriver.host.placement import Supply
 from hakuriver.model.errors import Conflict, NotFound, Refused
 from hakuriver.model.messages import Report, Reports
@@ -65,18 +65,6 @@ def test_a_key_is_remembered_with_the_targets_that_failed(office: Office) -> Non
     office.join("gone")
     assert office.submit(key="k", targets=["n1", "gone"]) == answer
     assert [entry["target"] for entry in answer["failed_targets"]] == ["gone"]
-
-
-def test_a_key_is_forgotten_after_a_day(office: Office) -> None:
-    office.submit(key="k")
-    office.now += KEY_LIFE - 1
-    office.cluster.prune(0)
-    office.submit(key="k")
-    assert len(office.all()) == 1
-    office.now += 2
-    office.cluster.prune(0)
-    office.submit(key="k")
-    assert len(office.all()) == 2
 
 
 def test_several_targets_are_one_batch(office: Office) -> None:
@@ -394,13 +382,3 @@ def test_draining_is_remembered_and_unknown_nodes_are_named(office: Office) -> N
     assert state.unfit == "drained: moving house"
     with pytest.raises(NotFound, match="node n9 is not registered"):
         office.cluster.drain("n9", "")
-
-
-def test_old_tasks_are_forgotten_only_if_that_is_wanted(office: Office) -> None:
-    old, going = office.ended(), office.running()
-    office.now += 1000
-    assert office.cluster.prune(0) == []
-    assert office.cluster.prune(2000) == []
-    assert [task.id for task in office.cluster.prune(500)] == [old]
-    assert [task.id for task in office.all()] == [going]
-    assert office.one() > going, "and its number is never given out again"

@@ -236,7 +236,12 @@ def everything(tx: Tx) -> None:
     tx.meta("a")
     tx.last_task_id()
     tx.batch(1)
-    tx.prune(9e9, 10)
+    for with_logs in (False, True):
+        tx.ended(9e9, with_logs=with_logs, after=(0.0, 0), limit=10)
+    tx.mark_logs_pruned([task])
+    tx.forget_tasks([task])
+    tx.wanting("n1")
+    tx.remove_node("n1", 3.0)
 
 
 def test_no_query_reads_a_whole_table_of_tasks_or_orders(connection: sqlite3.Connection) -> None:
