@@ -219,6 +219,7 @@ def parse_mount(text: str) -> Mount:
         )
     if ".." in source.split("/") or ".." in target.split("/"):
         raise Refused(f"mount '{text[:200]}' contains '..'")
-    if target.rstrip("/") in ("", "/shared", "/local_temp") or target.startswith("/hakuriver"):
+    inside = [part for part in target.split("/") if part not in ("", ".")]
+    if inside in ([], ["shared"], ["local_temp"]) or inside[0].startswith("hakuriver"):
         raise Refused(f"mount '{text[:200]}': '{target}' is taken by HakuRiver or is the root")
     return Mount(source, target, mode == "ro")

@@ -26,6 +26,7 @@ from hakuriver.runner.host_api import HostApi
 from hakuriver.runner.images import Images
 from hakuriver.runner.jobs import Jobs
 from hakuriver.runner.ledger import Ledger
+from hakuriver.runner.policy import Policy
 from hakuriver.runner.pool import Pool, Timers
 from hakuriver.runner.program import publish
 from hakuriver.runner.recovery import Recovery
@@ -319,8 +320,9 @@ class _Parts:
                 local_temp_dir=config.path("paths.local_temp_dir"),
                 numa=capacity.numa,
                 shm_size=config.text("docker.shm_size"),
-                allow_privileged=config.switch("runner.allow_privileged"),
-                allowed_mounts=config.texts("runner.allowed_mounts"),
+                policy=Policy(
+                    config.switch("runner.allow_privileged"), config.texts("runner.allowed_mounts")
+                ),
                 sudo=config.switch("runner.use_sudo"),
                 program=program,
             ),

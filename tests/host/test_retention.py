@@ -170,7 +170,7 @@ def test_no_link_is_followed(archive: Archive, tmp_path: Path) -> None:
     """A task that may write there puts a link in the place of its output."""
     precious = tmp_path / "precious"
     precious.write_text("x" * 100)
-    task_id, (out, err) = archive.ended()
+    _, (out, err) = archive.ended()
     out.unlink()
     out.symlink_to(precious)
     err.unlink()

@@ -146,7 +146,8 @@ def test_a_mount_is_two_absolute_paths(text: str, mount: Mount) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "/a", "a:/b", "/a:b", "/a:/b:rx", "/a:/b:ro:x", ":/b", "/a:", "/a/../etc:/b", "/a:/b/..",
-     "/a:/", "/a://", "/a:/shared", "/a:/shared/", "/a:/local_temp", "/a:/hakuriver/record"],
+     "/a:/", "/a://", "/a:/shared", "/a:/shared/", "/a:/local_temp", "/a:/hakuriver/record",
+     "/a://shared", "/a:/./shared", "/a://hakuriver/stdout", "/a:/."],
 )  # fmt: skip
 def test_a_mount_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(Refused):

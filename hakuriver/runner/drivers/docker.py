@@ -13,10 +13,10 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hakuriver.model.messages import Attempt, RunOrder
-from hakuriver.model.submission import parse_mount
+from hakuriver.model.messages import Attempt
 from hakuriver.runner.drivers import (
     Assignment,
     CannotStart,
@@ -46,6 +46,7 @@ from hakuriver.runner.drivers.docker_ending import (
 )
 from hakuriver.runner.drivers.events import Died, EngineEvents
 from hakuriver.runner.drivers.files import make_files, remove_record
+from hakuriver.runner.policy import permitted
 from hakuriver.runner.taskenv import carriers
 from hakuriver.system.command import Completed, fixed_environment
 from hakuriver.system.docker import Container, Docker, NoEngine, engine_error
@@ -91,7 +92,9 @@ class DockerDriver:
     # Starting
 
     def start(self, assignment: Assignment) -> Unit:
-        self._check_policy(assignment.order)
+        settings = self._settings
+        order = permitted(assignment.order, settings.policy, node=settings.node)
+        assignment = replace(assignment, order=order)
         with self._lock:
             self._assignments[assignment.key] = assignment
         try:
@@ -109,18 +112,6 @@ class DockerDriver:
             # It may have been started all the same; the listing after the gap tells.
             return self._unsure(assignment, error)
         return Unit(name)
-
-    def _check_policy(self, order: RunOrder) -> None:
-        settings = self._settings
-        if order.privileged and not settings.allow_privileged:
-            raise CannotStart(
-                f"{settings.node} takes no privileged tasks (runner.allow_privileged)"
-            )
-        for mount in map(parse_mount, order.mounts):
-            if not any(_inside(mount.source, folder) for folder in settings.allowed_mounts):
-                raise CannotStart(
-                    f"{settings.node} does not allow to mount {mount.source} (runner.allowed_mounts)"
-                )
 
     def _create(self, assignment: Assignment) -> tuple[str, str]:
         """Id and name of the container. What has our labels and this record is ours already."""
@@ -374,7 +365,3 @@ class DockerDriver:
             and "already in progress" not in done.error
         ):
             log.warning("cannot remove container %s: %s", container[:12], done.error)
-
-
-def _inside(path: str, folder: str) -> bool:
-    return folder == "/" or path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hakuriver.model.messages import Attempt
@@ -12,6 +12,7 @@ from hakuriver.model.submission import parse_mount
 from hakuriver.model.tarball import ROLE_LABEL, image_of
 from hakuriver.model.units import format_number
 from hakuriver.runner.drivers import Assignment, CannotStart
+from hakuriver.runner.policy import Policy
 from hakuriver.runner.record import keeper_argv
 from hakuriver.runner.taskenv import CARRIER, our_variables
 from hakuriver.system.docker import mount_option
@@ -30,8 +31,7 @@ class DockerSettings:
     local_temp_dir: Path
     numa: Mapping[int, NumaNode]
     shm_size: str = ""
-    allow_privileged: bool = True
-    allowed_mounts: tuple[str, ...] = ("/",)
+    policy: Policy = field(default_factory=Policy)
     sudo: bool = False
     program: Path | None = None
 
