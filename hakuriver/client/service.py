@@ -19,7 +19,7 @@ from hakuriver.client.output import Output
 from hakuriver.client.units import MARK, Service, mount_of, mount_points, unit_text
 from hakuriver.model.errors import Conflict, Forbidden, HakuRiverError, UsageError
 from hakuriver.system.command import run
-from hakuriver.system.config import Config, load_config
+from hakuriver.system.config import Config, home_dir, load_config
 
 PROG = "hakuriver init service"
 SYSTEM = Path("/etc/systemd/system")
@@ -112,7 +112,7 @@ def _account(name: str | None) -> pwd.struct_passwd:
 def _planned(
     role: str, given: argparse.Namespace, account: pwd.struct_passwd, environ: Mapping[str, str]
 ) -> Service:
-    home = Path(environ.get("HAKURIVER_HOME") or Path(account.pw_dir, ".hakuriver")).absolute()
+    home = _home(account, environ)
     joining = role == "runner" and given.join is not None
     file = _config_file(role, given, home, environ, needed=not joining)
     # As the service will see it: without what is set in our own environment.
@@ -137,6 +137,13 @@ def _planned(
         mountpoint=shutil.which("mountpoint") or "",
         sudo=config.switch("runner.use_sudo"),
     )
+
+
+def _home(account: pwd.struct_passwd, environ: Mapping[str, str]) -> Path:
+    """Where `init config` of that user writes to."""
+    if account.pw_uid == os.getuid() or environ.get("HAKURIVER_HOME"):
+        return home_dir(environ)
+    return Path(account.pw_dir, ".hakuriver")
 
 
 def _config_file(
@@ -344,9 +351,8 @@ def _remark(out: Output, services: Sequence[Service], account: pwd.struct_passwd
     if ignored:
         out.warn(f"Set here, not for the services: {', '.join(ignored)}. Use the file.")
     if any(each.role == "runner" for each in services) and account.pw_uid != 0:
-        programs = [
-            shutil.which(name) or f"/usr/bin/{name}" for name in ("systemd-run", "systemctl")
-        ]
+        names = ("systemd-run", "systemctl", "docker")
+        programs = [shutil.which(name) or f"/usr/bin/{name}" for name in names]
         out.note(
             "A runner that is not root limits no tasks without a container, unless runner.use_sudo"
             " is set and /etc/sudoers.d/hakuriver says:"

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from hakuriver.__main__ import COMMANDS, EXIT_CODES, main
+from hakuriver.__main__ import BELOW, COMMANDS, EXIT_CODES, main
 from hakuriver.client.arguments import globals_end
 from hakuriver.client.main import VERBS
 from hakuriver.host.routes import ROUTES as HOST_ROUTES
@@ -85,7 +85,11 @@ def test_every_sub_command_of_the_client_is_described(name: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [*([name] for name in COMMANDS), *(["client", verb] for verb in VERBS)],
+    [
+        *([name] for name in COMMANDS),
+        *(name.split() for name in BELOW),
+        *(["client", verb] for verb in VERBS),
+    ],
     ids=" ".join,
 )
 def test_every_flag_is_somewhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
