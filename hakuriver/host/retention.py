@@ -61,14 +61,11 @@ class Retention:
     def step(self) -> None:
         """What the settings say; the rest of a great many waits for the next step."""
         self._store.write(lambda tx: tx.forget_submissions(self._clock() - KEY_LIFE))
-        try:
-            for seconds, logs_only in ((self._keep.history, False), (self._keep.logs, True)):
-                after: str | None = ""
-                for _ in range(_BLOCKS):
-                    if seconds and after is not None:
-                        after = self.prune(seconds, logs_only=logs_only, after=after).next
-        except HakuRiverError as error:
-            log.error("nothing more is pruned for now: %s", error.detail)
+        for seconds, logs_only in ((self._keep.history, False), (self._keep.logs, True)):
+            after: str | None = ""
+            for _ in range(_BLOCKS):
+                if seconds and after is not None:
+                    after = self.prune(seconds, logs_only=logs_only, after=after).next
 
     def prune(
         self, older_than: float, *, logs_only: bool = False, dry_run: bool = False, after: str = ""

@@ -213,9 +213,14 @@ def test_no_command_at_all_asks_for_help(argv: list[str]) -> None:
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "submit"])
 def test_global_options_stand_before_or_after_a_sub_command(verb: str) -> None:
-    own = {"nodes": [], "health": [], "list": [], "logs": ["1"], "retry": ["--failed", "1"]}.get(
-        verb, ["1"]
-    )
+    own = {
+        "nodes": [],
+        "health": [],
+        "list": [],
+        "prune": [],
+        "logs": ["1"],
+        "retry": ["--failed", "1"],
+    }.get(verb, ["1"])
     flags = ["--config", "c.toml", "--host", "h:1", "--json", "-q"]
     before, after = argparse.Namespace(), argparse.Namespace()
     parse([*flags, verb, *own], before)
