@@ -8,31 +8,19 @@ import pwd
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hakuriver.client import unit_files
 from hakuriver.client.arguments import Parser
 from hakuriver.client.output import Output
-from hakuriver.client.units import MARK, Service, mount_of, mount_points, unit_text
-from hakuriver.model.errors import Conflict, Forbidden, HakuRiverError, UsageError
-from hakuriver.system.command import run
+from hakuriver.client.units import Service, mount_of, mount_points, unit_text
+from hakuriver.model.errors import Forbidden, HakuRiverError, UsageError
 from hakuriver.system.config import Config, home_dir, load_config
 
 PROG = "hakuriver init service"
-SYSTEM = Path("/etc/systemd/system")
-_BOOTED = Path("/run/systemd/system")  # sd_booted(3)
-_RELOAD_SECONDS = 90.0
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """state: new, changed or unchanged."""
-
-    path: Path
-    state: str
+_FLEETING = ("/tmp/", "/run/", "/dev/shm/")
 
 
 def main(argv: list[str]) -> int:
@@ -81,19 +69,18 @@ def service(given: argparse.Namespace, out: Output) -> int:
         raise UsageError("--join is for a runner", "Say --runner or --all.")
     account = _account(given.user)
     services = [_planned(role, given, account, os.environ) for role in roles]
-    folder = SYSTEM if given.output_dir is None and not given.no_install else None
-    if folder is not None:
+    elsewhere = given.output_dir is not None or given.no_install
+    folder = Path(given.output_dir or ".").absolute() if elsewhere else unit_files.SYSTEM
+    installing = folder.resolve() == unit_files.SYSTEM
+    if installing:
         _check_can_install(given, account, services)
-    else:
-        folder = Path(given.output_dir or ".").absolute()
-    installing = folder.resolve() == SYSTEM
     texts = [(folder / each.name, unit_text(each)) for each in services]
     for path, _ in texts:
-        _check_ours(path)
-    written = [write_unit(path, text) for path, text in texts]
+        unit_files.check_ours(path)
+    written = [unit_files.write_unit(path, text) for path, text in texts]
     changed = any(each.state != "unchanged" for each in written)
     if installing and changed:
-        _reload()
+        unit_files.reload()
     _say(out, written, installing=installing, changed=changed)
     _remark(out, services, account)
     return 0
@@ -234,7 +221,7 @@ def _check_can_install(
 ) -> None:
     """Raises UsageError or Forbidden, before anything is written."""
     elsewhere = "To write the files only: --output-dir DIR, or --no-install for this folder."
-    if not _BOOTED.is_dir() or shutil.which("systemctl") is None:
+    if not unit_files.systemd_runs():
         raise UsageError("systemd does not run on this machine", elsewhere)
     if os.geteuid() != 0:
         words = ["sudo", sys.executable, str(_program()), "init", "service"]
@@ -249,67 +236,17 @@ def _check_can_install(
         if given.token_file is not None:
             words += ["--token-file", str(Path(given.token_file).absolute())]
         raise Forbidden(
-            f"only root can write to {SYSTEM}", f"As root: {shlex.join(words)} . {elsewhere}"
-        )
-
-
-def _check_ours(path: Path) -> None:
-    """Raises Conflict if somebody else made the file."""
-    if path.is_symlink():
-        target = os.readlink(path)
-        if target == "/dev/null":
-            raise Conflict(
-                f"{path.name} is masked", f"To allow it again: systemctl unmask {path.name}"
-            )
-        raise Conflict(f"{path} is a link to {target}", "Nothing was changed. Remove it first.")
-    try:
-        begin = path.read_text(encoding="utf-8", errors="replace")[: len(MARK)]
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise HakuRiverError(f"cannot read {path}: {error.strerror}") from None
-    if begin != MARK:
-        raise Conflict(
-            f"{path} was not written by this command", "Nothing was changed. Move it away first."
-        )
-
-
-def write_unit(path: Path, text: str) -> Written:
-    """Whole or not at all, readable by everybody. Raises HakuRiverError."""
-    data = text.encode()
-    try:
-        before = path.read_bytes() if path.exists() else None
-        if before == data:
-            return Written(path, "unchanged")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise HakuRiverError(f"cannot write {path}: {error.strerror}") from None
-    return Written(path, "new" if before is None else "changed")
-
-
-def _reload() -> None:
-    done = run(["systemctl", "daemon-reload"], timeout=_RELOAD_SECONDS)
-    if done.code:
-        raise HakuRiverError(
-            f"systemctl daemon-reload: {done.error}",
-            "The files are written; systemd has not read them yet.",
+            f"only root can write to {unit_files.SYSTEM}",
+            f"As root: {shlex.join(words)} . {elsewhere}",
         )
 
 
 # What is said about it
 
 
-def _say(out: Output, written: Sequence[Written], *, installing: bool, changed: bool) -> None:
+def _say(
+    out: Output, written: Sequence[unit_files.Written], *, installing: bool, changed: bool
+) -> None:
     steps = next_steps(written, installing=installing)
     if out.mode == "json":
         units: list[Any] = [{"path": str(each.path), "state": each.state} for each in written]
@@ -327,12 +264,12 @@ def _say(out: Output, written: Sequence[Written], *, installing: bool, changed: 
         out.note(f"  {step}")
 
 
-def next_steps(written: Sequence[Written], *, installing: bool) -> list[str]:
+def next_steps(written: Sequence[unit_files.Written], *, installing: bool) -> list[str]:
     """What to type now."""
     names = " ".join(each.path.name.partition(".")[0] for each in written)
     again = [each.path.name.partition(".")[0] for each in written if each.state == "changed"]
     files = " ".join(shlex.quote(str(each.path)) for each in written)
-    copy = [f"sudo cp {files} {SYSTEM}/", "sudo systemctl daemon-reload"]
+    copy = [f"sudo cp {files} {unit_files.SYSTEM}/", "sudo systemctl daemon-reload"]
     sudo = "" if installing else "sudo "
     return [
         *([] if installing else copy),
@@ -350,6 +287,9 @@ def _remark(out: Output, services: Sequence[Service], account: pwd.struct_passwd
     ]
     if ignored:
         out.warn(f"Set here, not for the services: {', '.join(ignored)}. Use the file.")
+    program = services[0].command[1]
+    if program.startswith(_FLEETING):
+        out.warn(f"{program} may be gone after a reboot: put it elsewhere, and call that one.")
     if any(each.role == "runner" for each in services) and account.pw_uid != 0:
         names = ("systemd-run", "systemctl", "docker")
         programs = [shutil.which(name) or f"/usr/bin/{name}" for name in names]

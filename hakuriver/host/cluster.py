@@ -319,7 +319,8 @@ def _why(task: Task, places: list[Place], supply: Supply) -> str:
     """What happened to a pending task before, if anything, and why it waits now."""
     spec = task.spec
     waiting = Waiting(task.id, spec.cores, spec.memory, spec.container, spec.target)
-    return "; ".join(filter(None, (task.message, explain(waiting, places, supply))))
+    why = explain(waiting, places, supply)
+    return why if not task.message or task.message in why else f"{task.message}; {why}"
 
 
 def _submit_answer(tasks: list[Task], failed: list[dict[str, str]]) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class Fleet:
                 if task is not None:
                     tasks[task.id] = task
         seqs: dict[int, Seq] = {task.id: seq for task, seq, _ in live}
-        found = reconcile(beat, tasks, seqs, now=self._clock())
+        found = reconcile(beat, tasks, seqs, last_id=tx.last_task_id(), now=self._clock())
         changes = []
         for after in found.tasks:
             if after.status.final:
@@ -220,6 +220,9 @@ class Fleet:
         """Apply facts; what is acknowledged is on disk."""
         changes, answer = self._store.write(lambda tx: self._report(tx, reports))
         log_changes(changes)
+        for _, after in changes:
+            if after.status is Status.PENDING:
+                self._registry.refuse(reports.node, after.message)
         if any(after.status.final or after.status is Status.PENDING for _, after in changes):
             self._on_room()
         return answer

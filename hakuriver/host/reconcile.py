@@ -132,19 +132,27 @@ class Reconciled:
 
 
 def reconcile(
-    heartbeat: Heartbeat, tasks: Mapping[int, Task], seqs: Mapping[int, Seq], *, now: float
+    heartbeat: Heartbeat,
+    tasks: Mapping[int, Task],
+    seqs: Mapping[int, Seq],
+    *,
+    last_id: int = 0,
+    now: float,
 ) -> Reconciled:
     """Compare what a runner holds with what the host believes.
 
     tasks: those that are on this node and those that the runner lists. seqs: of the tasks on
-    this node, the number of the order that brought them there.
+    this node, the number of the order that brought them there. last_id: the highest number that this
+    database has given out; up to it, a task that is not there was over, and pruned.
     """
     changed: list[Task] = []
     kill: set[Attempt] = set()
     complaints: list[str] = []
     for entry in heartbeat.held:
         task = tasks.get(entry.task)
-        if task is None or entry.attempt > task.attempt:
+        if task is None and entry.task <= last_id:
+            kill |= set() if entry.state is None else {entry.key}
+        elif task is None or entry.attempt > task.attempt:
             complaints.append(
                 f"{heartbeat.node} holds attempt {entry.attempt} of task {entry.task}, unknown here"
             )

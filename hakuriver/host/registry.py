@@ -92,6 +92,17 @@ class Registry:
             if name in self._nodes:
                 self._nodes[name] = replace(self._nodes[name], drained=reason)
 
+    def refuse(self, name: str, reason: str) -> None:
+        """It has just sent a task back: nothing is given to it until it says more of itself.
+
+        Otherwise the same task would come and go until the next heartbeat.
+        """
+        with self._lock:
+            if name in self._nodes and reason not in self._nodes[name].info.problems:
+                node = self._nodes[name]
+                info = replace(node.info, problems=(*node.info.problems, reason))
+                self._nodes[name] = replace(node, info=info)
+
     def remove(self, name: str) -> None:
         """Unless it has been heard of meanwhile."""
         with self._lock:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import hakuriver.client.service as service
-from hakuriver.client.service import write_unit
+from hakuriver.client import unit_files
+from hakuriver.client.unit_files import write_unit
 from tests.client.conftest import Client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,8 +38,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (programs / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
     (programs / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setattr(service, "SYSTEM", system)
-    monkeypatch.setattr(service, "_BOOTED", tmp_path)
+    monkeypatch.setattr(unit_files, "SYSTEM", system)
+    monkeypatch.setattr(unit_files, "BOOTED", tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return system
 
@@ -171,7 +171,7 @@ def test_where_it_cannot_install_it_says_how_else(
     assert done.code == 6
     assert "sudo" in done.err
     assert "--output-dir" in done.err
-    monkeypatch.setattr(service, "_BOOTED", tmp_path / "no such folder")
+    monkeypatch.setattr(unit_files, "BOOTED", tmp_path / "no such folder")
     done = hakuriver("init", "service", "--runner")
     assert done.code == 2
     assert "systemd does not run" in done.err

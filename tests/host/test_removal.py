@@ -6,7 +6,7 @@ import pytest
 
 from hakuriver.model.errors import Conflict, NotFound
 from hakuriver.model.messages import Held
-from hakuriver.model.task import Ended, Result, State, Status
+from hakuriver.model.task import Ended, RefusedByNode, Result, State, Status
 from tests.host.office import RUNNING, Office
 
 
@@ -127,3 +127,29 @@ def test_it_is_said_how_many_tasks_wait_for_that_name(office: Office) -> None:
     _, waiting = office.fleet.remove("n1", force=False, by="")
     assert waiting == 1
     assert "no node has registered" in office.task(1).message
+
+
+def test_what_was_forgotten_altogether_is_killed_as_well(office: Office) -> None:
+    """Given up, pruned, and still running on the node that comes back."""
+    lost = office.lost()
+    remove(office, force=True)
+    office.store.write(lambda tx: tx.forget_tasks([office.task(lost)]))
+    office.join()
+    assert office.beat("n1", Held(lost, 1, State.RUNNING, 1)).kill == {(lost, 1)}
+    unheard_of = lost + 1
+    assert office.beat("n1", Held(unheard_of, 1, State.RUNNING, 1)).kill == frozenset()
+
+
+def test_a_task_that_was_sent_back_does_not_come_and_go_until_the_next_heartbeat(
+    office: Office,
+) -> None:
+    task_id = office.assigned()
+    office.send()
+    office.report(task_id, RefusedByNode("no share", for_good=False), 1)
+    for _ in range(5):
+        office.cluster.place()
+    task = office.task(task_id)
+    assert (task.status, task.attempt, task.message) == (Status.PENDING, 2, "n1: no share")
+    office.beat()
+    office.cluster.place()
+    assert office.task(task_id).status is Status.ASSIGNING
