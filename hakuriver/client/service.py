@@ -226,10 +226,7 @@ def _check_can_install(
     if os.geteuid() != 0:
         words = ["sudo", sys.executable, str(_program()), "init", "service"]
         words += [f"--{each.role}" for each in services]
-        for each in services:
-            if "--config" in each.command:
-                file = each.command[each.command.index("--config") + 1]
-                words += [f"--{each.role}-config", file]
+        words += [word for each in services for word in _config_words(each)]
         words += ["--user", account.pw_name]
         if given.join is not None:
             words += ["--join", given.join]
@@ -239,6 +236,12 @@ def _check_can_install(
             f"only root can write to {unit_files.SYSTEM}",
             f"As root: {shlex.join(words)} . {elsewhere}",
         )
+
+
+def _config_words(service: Service) -> list[str]:
+    if "--config" not in service.command:
+        return []
+    return [f"--{service.role}-config", service.command[service.command.index("--config") + 1]]
 
 
 # What is said about it
