@@ -230,7 +230,7 @@ class Runner:
         return self._parts.images.published(here) if self._parts else here
 
     def _problems(self) -> tuple[str, ...]:
-        problem = self._shared.problem()
+        problem = self._shared.glance()
         return (problem,) if problem else ()
 
     def _beat(self, n: int) -> Heartbeat:

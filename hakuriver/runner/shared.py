@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Seconds that anybody waits for the directory; a server that answers does so in milliseconds."""
+_MOMENT = 0.2
 
 
 class SharedDir:
@@ -40,6 +41,15 @@ class SharedDir:
 
     def problem(self) -> str:
         """What is wrong right now, for people; "" if nothing is. Waits for PATIENCE at most."""
+        return self._ask(self._patience) or ""
+
+    def glance(self) -> str:
+        """The same for whoever cannot wait: as it was a moment ago, if the answer takes a moment."""
+        found = self._ask(min(_MOMENT, self._patience))
+        return self._found if found is None else found
+
+    def _ask(self, wait: float) -> str | None:
+        """None: not answered yet, and not for long enough to say so."""
         if self.cluster is None:
             return ""
         with self._turn:
@@ -50,9 +60,11 @@ class SharedDir:
             mine = self._asked
             self._turn.notify_all()
             if not self._stuck():
-                self._turn.wait_for(lambda: self._answered >= mine, self._patience)
+                self._turn.wait_for(lambda: self._answered >= mine, wait)
             if self._answered >= mine:
                 return self._found
+            if wait < self._patience and not self._stuck():
+                return None
             return f"the shared directory {self._path} does not answer; is its server up?"
 
     def _stuck(self) -> bool:

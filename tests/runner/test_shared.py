@@ -66,6 +66,7 @@ def test_a_directory_that_does_not_answer_holds_nobody_and_heals_by_itself(tmp_p
             thread.join(30)
         assert not any(thread.is_alive() for thread in asking)
         assert threading.active_count() <= before + 1
+        assert "does not answer" in shared.glance()
         marker.rename(tmp_path / "pipe")
         marked(tmp_path, "ours")
     finally:
@@ -73,3 +74,24 @@ def test_a_directory_that_does_not_answer_holds_nobody_and_heals_by_itself(tmp_p
         with open(tmp_path / "pipe", "w") as pipe:
             pipe.write("{}")
     wait_until(lambda: shared.problem() == "", message="it is well again")
+
+
+def test_who_cannot_wait_hears_the_last_answer_until_it_is_too_old(tmp_path: Path) -> None:
+    """A heartbeat that waits for a slow server would be a node that is offline."""
+    clock = [0.0]
+    shared = SharedDir(marked(tmp_path, "ours"), patience=60, monotonic=lambda: clock[0])
+    shared.cluster = "ours"
+    assert shared.glance() == ""
+    marker = tmp_path / ".hakuriver.json"
+    marker.unlink()
+    os.mkfifo(marker)
+    try:
+        assert shared.glance() == ""
+        clock[0] = 61.0
+        assert "does not answer" in shared.glance()
+    finally:
+        marker.rename(tmp_path / "pipe")
+        marked(tmp_path, "theirs")
+        with open(tmp_path / "pipe", "w") as pipe:
+            pipe.write("{}")
+    wait_until(lambda: "theirs" in shared.glance(), message="it answers again")
