@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
         runner.start()
         if options.child:
             daemon.tell_parent(runner.url)
-        daemon.tell_manager("READY=1", f"STATUS=serving on {runner.url}")
+        daemon.tell_manager("READY=1")
         stop.wait()
     finally:
         daemon.tell_manager("STOPPING=1")
@@ -165,6 +165,7 @@ class Runner:
         self._engine_ticker.start()
         self._server.start()
         log.info("runner %s serving on %s", self._name, self.url)
+        daemon.tell_manager(f"STATUS=serving on {self.url}, not in contact with the host yet")
         self._heart.start()
 
     def stop(self) -> None:
