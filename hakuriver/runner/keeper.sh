@@ -12,7 +12,7 @@ set -C
 echo "$$" 2>/dev/null >"$1/started" || exit 125
 umask 022
 # Room for the end, which is written over it: by then the disk may be full.
-printf '%128s' '' 2>/dev/null >"$1/exit"
+printf '%128s' '' 2>/dev/null >"$1/exit" || exit 125
 # `true`, since a failed redirection of a special builtin would end the shell without a record.
 hakuriver_unable=
 if ! cd "$4"; then hakuriver_unable=workdir

@@ -22,6 +22,7 @@ STARTED = "started"
 EXIT = "exit"
 BY_RUNNER = b"runner\n"
 MAX_RECORD = 4096  # bytes; a record is one line
+_ROOM = 128
 
 Unable: TypeAlias = Literal["", "workdir", "stdout", "stderr", "env"]
 
@@ -118,6 +119,19 @@ def read_started(folder: Path) -> Started | None:
         return Started(int(match[1]), False, at)
     # A runner that was killed before it had written its name is known by the mode.
     return Started(None, text == BY_RUNNER or not facts.st_mode & 0o222, at)
+
+
+def had_no_room(folder: Path) -> bool:
+    """Of an attempt whose keeper is gone: the disk was full when it began, so the command never ran.
+
+    Its claim lacks the pid, or the room for its end is not all there.
+    """
+    started, found = read_started(folder), _read(folder / EXIT)
+    if started is None or started.by_runner:
+        return False
+    if found is None:
+        return started.pid is None
+    return len(found[0]) < _ROOM and not found[0].strip(b" ")
 
 
 def claim(folder: Path) -> bool:

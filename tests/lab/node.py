@@ -190,9 +190,14 @@ class Node:
         """hard: as by a power cut."""
         if hard:
             docker("kill", self.container)
-            docker("start", self.container)
         else:
-            docker("restart", "--time", "20", self.container, timeout=180)
+            # On a busy machine the engine may lose patience with it; then it is off all the same.
+            docker("stop", "--time", "20", self.container, timeout=180, check=False)
+
+        def on() -> bool:
+            return docker("start", self.container, timeout=60, check=False).code == 0
+
+        wait_until(on, timeout=60, message=f"{self.name} is switched on")
         self._wait_booted()
 
     def fill_disk(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hakuriver.runner.record import (
     ExitRecord,
     claim,
+    had_no_room,
     keeper_argv,
     load_keeper,
     read_exit,
@@ -569,6 +570,26 @@ def test_the_end_is_recorded_on_a_disk_that_became_full(attempt: Attempt, tmp_pa
         assert attempt.end() == ended(7)
     finally:
         subprocess.run(["umount", str(attempt.record)], check=True)
+
+
+@pytest.mark.parametrize("left", [0, 1], ids=["nothing", "room for its claim"])
+def test_without_room_for_the_end_nothing_is_run(attempt: Attempt, left: int) -> None:
+    needs(root())
+    size = (left + 1) * 4096
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "hakuriver-test", str(attempt.record)]
+    subprocess.run(mount, check=True)
+    try:
+        (attempt.record / "filler").write_bytes(b"x" * 4096)
+        assert attempt.run("/bin/sh", "-c", "echo ran") == 125
+        assert not attempt.out.exists()
+        assert had_no_room(attempt.record)
+    finally:
+        subprocess.run(["umount", str(attempt.record)], check=True)
+
+
+def test_an_attempt_that_ran_had_room(attempt: Attempt) -> None:
+    assert attempt.run("/bin/true") == 0
+    assert not had_no_room(attempt.record)
 
 
 def test_keeper_needs_no_program(attempt: Attempt) -> None:

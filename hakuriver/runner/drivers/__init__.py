@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hakuriver.model.messages import Attempt, RunOrder
-from hakuriver.runner.record import ExitRecord, Started, read_exit, read_started
+from hakuriver.runner.record import ExitRecord, Started, had_no_room, read_exit, read_started
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,10 @@ class Assignment:
     def exit(self) -> tuple[ExitRecord, float] | None:
         return read_exit(self.record)
 
+    def had_no_room(self) -> bool:
+        """Once its keeper is gone: see record.had_no_room()."""
+        return had_no_room(self.record)
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -63,6 +67,9 @@ class Ending:
     problem: str = ""
     never_ran: str = ""
     again: bool = False
+
+
+NO_ROOM = "there was no room for its record: is the disk of the node's runner_state_dir full?"
 
 
 class CannotStart(Exception):

@@ -6,7 +6,7 @@ import logging
 import time
 
 from hakuriver.model.tarball import image_of
-from hakuriver.runner.drivers import Assignment, Ending
+from hakuriver.runner.drivers import NO_ROOM, Assignment, Ending
 from hakuriver.runner.record import claim
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ def ending_of(assignment: Assignment, exit_code: int | None, problem: str) -> En
         code = record.exit_code
         disturbed = problem if code is None or (code > 128 and code != 137) else ""
         return Ending(assignment.key, record, ended_at, exit_code, disturbed)
+    if assignment.had_no_room():
+        return Ending(assignment.key, None, time.time(), exit_code, "", NO_ROOM, again=True)
     never_ran = ""
     if started is None or started.by_runner:
         image = image_of(assignment.order.container or "")

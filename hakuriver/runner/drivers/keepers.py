@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hakuriver.model.messages import Attempt
-from hakuriver.runner.drivers import Assignment, CannotStart, Ending, OnEnd, Shell, Unit
+from hakuriver.runner.drivers import NO_ROOM, Assignment, CannotStart, Ending, OnEnd, Shell, Unit
 from hakuriver.runner.drivers.files import make_files, make_record, remove_record
 from hakuriver.runner.drivers.groups import SETTLE_SECONDS, Group, Marked
 from hakuriver.runner.drivers.node_argv import ProcessSettings, as_user, environment
@@ -359,6 +359,8 @@ def ending_of(assignment: Assignment, cpu_seconds: float | None, code: int | Non
     no record.
     """
     found = assignment.exit()
+    if found is None and assignment.had_no_room():
+        return Ending(assignment.key, None, time.time(), never_ran=NO_ROOM, again=True)
     if found is None:
         problem = "the supervising process was killed; the exit code is unknown"
         return Ending(assignment.key, None, time.time(), exit_code=code, problem=problem)
