@@ -209,9 +209,8 @@ class Chaos:
         node = self._node(name)
 
         def do() -> Heal:
-            address = node.address
             node.cut()
-            return lambda: node.join(address)
+            return node.join
 
         self._wound("cut", {name}, 1, 3 * _SILENCE, do)
 

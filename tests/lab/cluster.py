@@ -5,12 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import random
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from tests.lab.lab import Lab
-from tests.lab.node import SHARED, STATE, Node, docker
+from tests.lab.node import SHARED, STATE, Node
 from tests.lab.proxy import Proxy
 from tests.support.images import system_tar
 from tests.support.wait import wait_until
@@ -37,7 +36,7 @@ class LabCluster:
         self.lab = lab
         self._pyz = pyz
         self._settings = settings
-        self._gateway = _gateway(lab.site.network)
+        self._gateway = lab.gateway
         self._rng = random.Random(seed)
         witness = lab.site.home / "witness"
         witness.mkdir()
@@ -199,20 +198,3 @@ class LabCluster:
     def journals(self, *nodes: Node) -> str:
         wanted = nodes or (self.host, *self.runners.values())
         return "\n".join(f"--- {node.name}\n{node.journal('hakuriver-*', 80)}" for node in wanted)
-
-
-def _gateway(network: str) -> str:
-    template = "{{range .IPAM.Config}}{{.Gateway}}{{end}}"
-    found = docker("network", "inspect", "--format", template, network).out.strip()
-    if found:
-        return found
-    subnet = docker("network", "inspect", "--format", template.replace("Gateway", "Subnet"),
-                    network).out.strip()  # fmt: skip
-    # The engine gives the bridge the first address if none was asked for.
-    done = subprocess.run(["ip", "-brief", "-4", "address"], capture_output=True, text=True)
-    prefix = subnet.rpartition(".")[0]
-    for line in done.stdout.splitlines():
-        for word in line.split():
-            if word.startswith(f"{prefix}."):
-                return word.partition("/")[0]
-    raise AssertionError(f"no address of this machine in {subnet}:\n{done.stdout}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shutil
 import tempfile
 import uuid
@@ -47,6 +48,9 @@ class Lab:
         subnet = docker("network", "inspect", "--format", template, name).out.strip()
         docker("network", "rm", name)
         docker("network", "create", "--subnet", subnet, name)
+        self._addresses = ipaddress.ip_network(subnet).hosts()
+        # The engine gives the first to the bridge.
+        self.gateway = str(next(self._addresses))
 
     def __exit__(
         self,
@@ -61,7 +65,8 @@ class Lab:
 
     def add(self, name: str, *, mounts: Sequence[str] = (), live_restore: bool = True) -> Node:
         """A node that has booted."""
-        node = Node(name, self.site, mounts=mounts)
+        # Its own for ever: else one that boots takes that of one whose cable is cut.
+        node = Node(name, self.site, str(next(self._addresses)), mounts=mounts)
         # Before it is started: a start that fails half-way is cleaned up as well.
         self.nodes[name] = node
         node.start(live_restore=live_restore)

@@ -60,8 +60,9 @@ class Site:
 class Node:
     """start() once, then anything in any order, stop() at the end."""
 
-    def __init__(self, name: str, site: Site, *, mounts: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, site: Site, address: str, *, mounts: Sequence[str] = ()) -> None:
         self.name = name
+        self.address = address
         self.container = f"{site.unique}-{name}"
         self._site = site
         self._mounts = tuple(mounts)
@@ -83,6 +84,7 @@ class Node:
         site = self._site
         return [
             "--name", self.container, "--hostname", self.name, "--network", site.network,
+            "--ip", self.address,
             "--network-alias", self.name, "--label", f"hakuriver-lab={site.unique}",
             *(word for each in CAPABILITIES for word in ("--cap-add", each)),
             "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
@@ -163,20 +165,15 @@ class Node:
         )
         return self.run(*argv, check=False).out
 
-    @property
-    def address(self) -> str:
-        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        return docker("inspect", "--format", template, self.container).out.strip()
-
     # What happens to it
 
     def cut(self) -> None:
         """Pull its cable."""
         docker("network", "disconnect", "--force", self._site.network, self.container)
 
-    def join(self, address: str) -> None:
+    def join(self) -> None:
         """Plug it in again, at the address that it had."""
-        docker("network", "connect", "--ip", address, "--alias", self.name,
+        docker("network", "connect", "--ip", self.address, "--alias", self.name,
                self._site.network, self.container)  # fmt: skip
 
     def freeze(self) -> None:
