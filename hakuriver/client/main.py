@@ -191,6 +191,12 @@ def connect(given: argparse.Namespace) -> Iterator[HostApi]:
 
     overrides: dict[str, Any] = {} if given.host is None else host_address(given.host)
     config = load_config(given.config, overrides)
-    http = HttpClient(config.host_url, token=config.token, user=user_name(), hint=HOST_HINT)
+    http = HttpClient(
+        config.host_url,
+        token=config.token,
+        user=user_name(),
+        ca=config.text("network.tls_ca"),
+        hint=HOST_HINT,
+    )
     with closing(http):
         yield HostApi(http, config.host_url)

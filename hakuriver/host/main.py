@@ -35,7 +35,7 @@ from hakuriver.model.submission import NO_CONTAINER, parse_mount
 from hakuriver.model.target import check_environment_name
 from hakuriver.system import daemon, logs
 from hakuriver.system.auth import check_bind
-from hakuriver.system.config import Config, load_config, url
+from hakuriver.system.config import Config, load_config, tls_of, url
 from hakuriver.system.docker import Docker
 from hakuriver.system.httpc import HttpClient
 from hakuriver.system.httpd import HttpServer
@@ -139,7 +139,11 @@ class Host:
             on_room=lambda: self._placing.wake(),
         )
         self._dispatch = Dispatch(
-            self._fleet, registry, lambda address: RunnerApi(address, token=config.token)
+            self._fleet,
+            registry,
+            lambda address: RunnerApi(
+                address, token=config.token, ca=config.text("network.tls_ca")
+            ),
         )
         health = Health(registry)
         retention = Retention(self._store, shared_dir, _keep(config))
@@ -151,7 +155,7 @@ class Host:
             Ticker("prune", _PRUNE_SECONDS, retention.step),
             Ticker("tarballs", _TIDY_SECONDS, self._environments.tidy),
         )
-        strangers = Strangers()
+        strangers, tls = Strangers(), tls_of(config)
         desk = Desk(
             cluster=cluster,
             fleet=self._fleet,
@@ -168,10 +172,12 @@ class Host:
             shells=Shells(
                 cluster=cluster,
                 containers=containers,
-                connect=lambda address: HttpClient(address, token=config.token),
+                connect=lambda address: HttpClient(
+                    address, token=config.token, ca=config.text("network.tls_ca")
+                ),
             ),
             shared_dir=shared_dir,
-            access=Access(config.token, False, strangers),
+            access=Access(config.token, tls is not None, strangers),
         )
         self._server = HttpServer(
             (bind, config.whole("network.host_port")),
@@ -180,6 +186,7 @@ class Host:
             token=config.token,
             names={config.text("network.host_reachable_address"), socket.gethostname()},
             strangers=strangers,
+            tls=tls,
             name="host",
         )
         log.info(
@@ -190,7 +197,11 @@ class Host:
         for ticker in self._tickers:
             ticker.start()
         self._server.start()
-        self.url = url(self._config.text("network.host_bind_ip"), self._server.port)
+        self.url = url(
+            self._config.text("network.host_bind_ip"),
+            self._server.port,
+            secure=bool(self._config.text("network.tls_cert")),
+        )
         log.info("host serving on %s", self.url)
         if self._initial is not None:
             self._environments.make_initial(*self._initial)
@@ -261,7 +272,9 @@ def _environments(
         jobs=Jobs(ids.identity.epoch),
         registry=registry,
         docker=Docker(("sudo", "-n") if config.switch("runner.use_sudo") else ()),
-        connect=lambda address: RunnerApi(address, token=config.token),
+        connect=lambda address: RunnerApi(
+            address, token=config.token, ca=config.text("network.tls_ca")
+        ),
         on_room=on_room,
     )
 

@@ -12,9 +12,9 @@ TIMEOUT = 30.0
 class RunnerApi:
     """One keep-alive connection to one runner; for one thread."""
 
-    def __init__(self, url: str, *, token: str) -> None:
+    def __init__(self, url: str, *, token: str, ca: str = "") -> None:
         self.url = url
-        self._http = HttpClient(url, token=token, timeout=TIMEOUT)
+        self._http = HttpClient(url, token=token, ca=ca, timeout=TIMEOUT)
 
     def orders(self, orders: Orders) -> OrdersAnswer:
         """Raises Unreachable, or what the runner refused the message with."""

@@ -19,9 +19,9 @@ TIMEOUT = 20.0
 class HostApi:
     """One keep-alive connection; for one thread. All messages may be repeated."""
 
-    def __init__(self, url: str, *, token: str) -> None:
+    def __init__(self, url: str, *, token: str, ca: str = "") -> None:
         self.url = url
-        self._http = HttpClient(url, token=token, timeout=TIMEOUT)
+        self._http = HttpClient(url, token=token, ca=ca, timeout=TIMEOUT)
 
     def register(self, info: NodeInfo) -> RegisterAnswer:
         answer = self._http.call("POST", "/v1/register", body=node_to_json(info), retry=True)

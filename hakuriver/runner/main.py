@@ -46,7 +46,7 @@ from hakuriver.runner.vitals import Meter
 from hakuriver.runner.work import Hands, Place, Worker
 from hakuriver.system import daemon, logs
 from hakuriver.system.auth import check_bind
-from hakuriver.system.config import Config, load_config, url
+from hakuriver.system.config import Config, load_config, tls_of, url
 from hakuriver.system.docker import Docker
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
@@ -145,11 +145,13 @@ class Runner:
             ),
             token=config.token,
             names={address, socket.gethostname()},
+            tls=tls_of(config),
             name="runner",
         )
-        self.url = url(address, self._server.port)
+        secure = bool(config.text("network.tls_cert"))
+        self.url = url(address, self._server.port, secure=secure)
         self._heart = Heart(
-            api=HostApi(config.host_url, token=config.token),
+            api=HostApi(config.host_url, token=config.token, ca=config.text("network.tls_ca")),
             describe=self._describe,
             beat=self._beat,
             registered=self._registered,
@@ -290,7 +292,7 @@ class _Parts:
         self.jobs = Jobs(ledger, lambda final: self._reporter.wake(final))
         self._reporter = Reporter(
             jobs=self.jobs,
-            api=HostApi(config.host_url, token=config.token),
+            api=HostApi(config.host_url, token=config.token, ca=config.text("network.tls_ca")),
             node=name,
             incarnation=ledger.incarnation,
         )

@@ -22,6 +22,7 @@ from typing import Literal, Protocol
 from hakuriver.model.errors import BadRequest, HakuRiverError
 from hakuriver.system import websocket
 from hakuriver.system.frames import Decoder, Exit, Frame, Kind, Size
+from hakuriver.system.sockets import send_at_once
 from hakuriver.system.websocket import Broken, Code, Opcode
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ class _Connection:
         # its pings tell.
         silence = struct.pack("ll", int(SILENCE_SECONDS), 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, silence)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(connection)
 
     def chunks(self) -> Iterator[bytes]:
         """Until the peer closes, breaks off, or is silent for too long."""

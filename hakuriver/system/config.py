@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hakuriver.model.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl
 
 Kind = Literal["text", "path", "port", "seconds", "number", "whole", "switch", "texts"]
 
@@ -52,6 +55,9 @@ SETTINGS: tuple[Setting, ...] = (
         ("runner_address", "text", "", "Where the host finds this runner. Empty: the address of the route to the host."),
         ("runner_bind_ip", "text", "", "Address that the runner listens on. Empty: runner_address."),
         ("runner_port", "port", 8001, "Port of the runner."),
+        ("tls_cert", "path", "", "Certificate (PEM) of the host or runner here; it then speaks TLS only."),
+        ("tls_key", "path", "", "Key of tls_cert. Empty: it is in the same file."),
+        ("tls_ca", "path", "", "Authorities (PEM) that certificates of the others must come from; they are then called by https."),
     ),
     *_in(
         "auth",
@@ -154,12 +160,26 @@ class Config:
 
     @property
     def host_url(self) -> str:
-        return url(self.text("network.host_reachable_address"), self.whole("network.host_port"))
+        address, port = self.text("network.host_reachable_address"), self.whole("network.host_port")
+        return url(address, port, secure=bool(self.text("network.tls_ca")))
 
 
-def url(address: str, port: int) -> str:
-    """http://address:port, with the brackets that an IPv6 address needs."""
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+def url(address: str, port: int, *, secure: bool = False) -> str:
+    """http(s)://address:port, with the brackets that an IPv6 address needs."""
+    name = f"[{address}]" if ":" in address else address
+    return f"{'https' if secure else 'http'}://{name}:{port}"
+
+
+def tls_of(config: Config) -> ssl.SSLContext | None:
+    """What a server here speaks TLS with, if it is to. Raises UsageError."""
+    cert, key = config.text("network.tls_cert"), config.text("network.tls_key")
+    if not cert:
+        if key:
+            raise UsageError("network.tls_key is set and network.tls_cert is not")
+        return None
+    from hakuriver.system.tls import server_context
+
+    return server_context(cert, key)
 
 
 def home_dir(environ: Mapping[str, str]) -> Path:

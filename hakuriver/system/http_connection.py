@@ -294,6 +294,12 @@ class Connection(BaseHTTPRequestHandler):
         self._send(replace(Response.error(kind(detail)), status=int(code)))
 
 
+class SecuredConnection(Connection):
+    """Behind TLS, where what we hold is no TCP connection."""
+
+    disable_nagle_algorithm = False
+
+
 def _split(target: str) -> tuple[str, str]:
     """Path and query of a request target, which http.server reads as latin-1."""
     try:

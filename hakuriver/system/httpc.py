@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from hakuriver.model.errors import Unreachable, UsageError, error_from_json
+from hakuriver.model.errors import HakuRiverError, Unreachable, UsageError, error_from_json
 from hakuriver.system.plain import plain
 
 _CONNECT_SECONDS = 10.0
@@ -44,18 +44,26 @@ class _NoAnswer(Exception):
 
 
 class HttpClient:
-    """One keep-alive connection to http://HOST:PORT, without proxies or redirects.
+    """One keep-alive connection to http(s)://HOST:PORT, without proxies or redirects.
 
     A lock makes requests of several threads follow each other: a long poll holds up the others,
     so give each thread a client of its own. close() may be called by any thread, ends a running
     request, and leaves the client usable. Failures are Unreachable, with `hint` as their hint.
-    user is who the peer is told to be asked by.
+    user is who the peer is told to be asked by, ca the file of the authorities that are trusted.
     """
 
     def __init__(
-        self, base_url: str, *, token: str = "", user: str = "", timeout: float = 30, hint: str = ""
+        self,
+        base_url: str,
+        *,
+        token: str = "",
+        user: str = "",
+        ca: str = "",
+        timeout: float = 30,
+        hint: str = "",
     ) -> None:
-        self._host, self._port = _parse(base_url)
+        self._secure, self._host, self._port = _parse(base_url)
+        self._ca = ca
         self._url = base_url.rstrip("/")
         self._token = token
         self._user = user
@@ -241,8 +249,22 @@ class HttpClient:
         except (OSError, UnicodeError) as error:
             cause = getattr(error, "strerror", None) or str(error)
             raise self._unreachable(path, cause[:1].lower() + cause[1:]) from error
+        if self._secure:
+            self._secure_it(connection, path)
         connection.sock.settimeout(seconds)
         return connection
+
+    def _secure_it(self, connection: HTTPConnection, path: str) -> None:
+        from hakuriver.system import tls
+
+        try:
+            connection.sock = tls.connected(connection.sock, self._ca, self._host)
+        except OSError as error:
+            connection.close()
+            raise self._unreachable(path, tls.why(error, self._host)) from error
+        except HakuRiverError:
+            connection.close()
+            raise
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -331,8 +353,8 @@ def _lower(response: HTTPResponse) -> Mapping[str, str]:
     return {name.lower(): value for name, value in response.getheaders()}
 
 
-def _parse(base_url: str) -> tuple[str, int]:
-    """Host and port of http://host:port."""
+def _parse(base_url: str) -> tuple[bool, str, int]:
+    """Whether it is https, host and port of http(s)://host:port."""
     wrong = UsageError(
         f"'{plain(base_url)}' is not the address of a HakuRiver server",
         "It has to look like http://HOST:PORT.",
@@ -345,6 +367,6 @@ def _parse(base_url: str) -> tuple[str, int]:
     except ValueError:
         raise wrong from None
     more = parts.path.rstrip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if parts.scheme != "http" or not host or not port or more:
+    if parts.scheme not in ("http", "https") or not host or not port or more:
         raise wrong
-    return host, port
+    return parts.scheme == "https", host, port

@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
-from hakuriver.model.errors import HakuRiverError, Unauthorized, Unavailable, UsageError
+from hakuriver.model.errors import BadRequest, HakuRiverError, Unauthorized, Unavailable, UsageError
 from hakuriver.system.auth import admit
 from hakuriver.system.http_connection import (
     LINGER_SECONDS,
@@ -24,12 +24,16 @@ from hakuriver.system.http_connection import (
     Guard,
     Limits,
     Respond,
+    SecuredConnection,
     cut,
     encode,
 )
 from hakuriver.system.plain import plain
 from hakuriver.system.router import C, Request, Response, Router
 from hakuriver.system.strangers import Strangers
+
+if TYPE_CHECKING:  # It costs a tenth of a start, and few need it.
+    import ssl
 
 __all__ = ["HttpServer", "Limits"]
 
@@ -56,6 +60,7 @@ class HttpServer(Generic[C]):
         token: str = "",
         names: Collection[str] = (),
         strangers: Strangers | None = None,
+        tls: ssl.SSLContext | None = None,
         limits: Limits = _DEFAULTS,
         name: str,
     ) -> None:
@@ -78,7 +83,7 @@ class HttpServer(Generic[C]):
             return route.handler(replace(request, params=params), context)
 
         try:
-            self._server = _Server(address, respond, guard, limits)
+            self._server = _Server(address, respond, guard, limits, tls)
         except (OSError, OverflowError, UnicodeError) as error:
             raise _cannot_listen(name, address, error) from error
         self._thread = threading.Thread(
@@ -143,8 +148,14 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_port = False
 
     def __init__(
-        self, address: tuple[str, int], respond: Respond, guard: Guard, limits: Limits
+        self,
+        address: tuple[str, int],
+        respond: Respond,
+        guard: Guard,
+        limits: Limits,
+        tls: ssl.SSLContext | None,
     ) -> None:
+        self._tls = tls
         self.respond = respond
         self.guard = guard
         self.limits = limits
@@ -157,7 +168,8 @@ class _Server(ThreadingHTTPServer):
         )
         # localhost is both: clients that know only one of them know IPv4.
         self.address_family, *_, sockaddr = min(found, key=lambda f: f[0] != socket.AF_INET)
-        super().__init__((sockaddr[0], address[1], *sockaddr[2:]), Connection)
+        handler = Connection if tls is None else SecuredConnection
+        super().__init__((sockaddr[0], address[1], *sockaddr[2:]), handler)
 
     def server_bind(self) -> None:
         # Not HTTPServer's: that one asks the name service who we are, which can take seconds.
@@ -174,6 +186,38 @@ class _Server(ThreadingHTTPServer):
             self._turn_away(request)
         else:
             super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In the connection's own thread: a slow handshake holds up nobody."""
+        if self._tls is not None:
+            secured = self._secured(request)
+            if secured is None:
+                self.shutdown_request(request)
+                return
+            request = secured
+        super().process_request_thread(request, client_address)
+
+    def _secured(self, request: socket.socket) -> socket.socket | None:
+        """The plain end that takes the connection's place; None if it did not come to that."""
+        from hakuriver.system import tls
+
+        assert self._tls is not None
+        self.mark(request, busy=False, seconds=tls.HANDSHAKE_SECONDS)
+        try:
+            request.settimeout(tls.HANDSHAKE_SECONDS)
+            secured = tls.accepted(request, self._tls)
+        except tls.NotTls:
+            error = BadRequest("this port speaks TLS", "Use https:// and set network.tls_ca.")
+            with suppress(OSError):
+                request.sendall(encode(Response.error(error), close=True))
+            return None
+        except OSError as error:
+            _LOG.debug("a TLS handshake failed: %s", error)
+            return None
+        with self._changed:
+            self._connections.pop(request, None)
+            self._connections[secured] = _Life()
+        return secured
 
     def _turn_away(self, request: socket.socket) -> None:
         error = Unavailable("too many connections", "Ask again in a few seconds.")

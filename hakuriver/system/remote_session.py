@@ -14,6 +14,7 @@ from hakuriver.model.errors import BadRequest
 from hakuriver.system.bridge import PING_SECONDS, SILENCE_SECONDS, Stream
 from hakuriver.system.frames import PROTOCOL, Decoder, Exit, Frame, Kind, Size
 from hakuriver.system.httpc import HttpClient
+from hakuriver.system.sockets import send_at_once
 
 _CHUNK = 1 << 16
 BROKEN = Exit(125, "the connection broke", "What ran there has been ended.")
@@ -32,7 +33,7 @@ class RemoteSession:
         connection.settimeout(None)
         silence = struct.pack("ll", int(SILENCE_SECONDS), 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, silence)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(connection)
         threading.Thread(target=self._ping, name="session-ping", daemon=True).start()
 
     def read(self) -> tuple[Stream, bytes] | None:
