@@ -8,11 +8,14 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hakuriver.client.host_api import HostApi
 from hakuriver.client.output import Output
 from hakuriver.model.errors import UsageError
+
+if TYPE_CHECKING:  # Reading it costs more than the help of a sub-command.
+    from hakuriver.system.config import Config
 
 POLL_MAX = 60.0
 """Seconds that the host holds a request back, at most."""
@@ -100,6 +103,7 @@ def add_globals(parser: Parser) -> None:
     group = parser.add_argument_group("everywhere")
     group.add_argument("--config", metavar="PATH", help="configuration file")
     group.add_argument("--host", metavar="ADDR[:PORT]", help="the host, instead of the configured")
+    group.add_argument("--token-file", metavar="PATH", help="file that holds the token")
     group.add_argument("--json", action="store_true", help="answers and errors as JSON")
     group.add_argument("-q", "--quiet", action="store_true", help="the bare essence, no chatter")
 
@@ -109,9 +113,11 @@ def globals_end(argv: list[str]) -> int:
     place = 0
     while place < len(argv):
         token = argv[place]
-        if token in ("--config", "--host"):
+        if token in ("--config", "--host", "--token-file"):
             place += 2
-        elif token in ("--json", "-q", "--quiet") or token.startswith(("--config=", "--host=")):
+        elif token in ("--json", "-q", "--quiet") or token.startswith(
+            ("--config=", "--host=", "--token-file=")
+        ):
             place += 1
         else:
             break
@@ -180,9 +186,25 @@ def _number(text: str) -> float:
     return value
 
 
+def config_of(given: argparse.Namespace) -> Config:
+    """The configuration, with what the flags of every sub-command say. Raises UsageError."""
+    from hakuriver.system.config import load_config
+
+    overrides: dict[str, Any] = {} if given.host is None else host_address(given.host)
+    if given.token_file is not None:
+        overrides |= {"auth.token_file": given.token_file, "auth.token": ""}
+    config = load_config(given.config, overrides)
+    if (given.host or "").startswith("https://") and not config.text("network.tls_ca"):
+        raise UsageError(
+            "--host: https needs network.tls_ca",
+            "Set it to the file of the authority that the host's certificate comes from.",
+        )
+    return config
+
+
 def host_address(text: str) -> dict[str, object]:
     """The settings that --host overrides: "node1", "node1:9000", "::1", "[::1]:9000"."""
-    address = text.removeprefix("http://").rstrip("/")
+    address = text.removeprefix("http://").removeprefix("https://").rstrip("/")
     port = ""
     if address.startswith("["):
         address, bracket, port = address[1:].partition("]")

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 from hakuriver.client.arguments import (
     Parser,
     Verb,
     add_globals,
+    config_of,
     globals_end,
-    host_address,
     user_name,
 )
 from hakuriver.client.host_api import HOST_HINT, HostApi
@@ -46,6 +46,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "undrain": ("nodes", "give a node tasks again"),
     "remove": ("nodes", "do without a node that left for good"),
     "prune": ("prune", "delete tasks that ended long ago, or their logs"),
+    "login": ("login", "keep the token of a host for this user"),
+    "logout": ("login", "forget it"),
 }
 """Sub-command: its module, imported only when it is chosen, and its help."""
 
@@ -186,14 +188,13 @@ def mode(given: argparse.Namespace) -> Literal["text", "json", "quiet"]:
 @contextmanager
 def connect(given: argparse.Namespace) -> Iterator[HostApi]:
     """The host that flags and configuration name; it is not called before the first request."""
-    from hakuriver.system.config import load_config
     from hakuriver.system.httpc import HttpClient
+    from hakuriver.system.logins import token_for
 
-    overrides: dict[str, Any] = {} if given.host is None else host_address(given.host)
-    config = load_config(given.config, overrides)
+    config = config_of(given)
     http = HttpClient(
         config.host_url,
-        token=config.token,
+        token=token_for(config),
         user=user_name(),
         ca=config.text("network.tls_ca"),
         hint=HOST_HINT,

@@ -58,6 +58,8 @@ def main(argv: list[str]) -> int:
         overrides["network.host_bind_ip"] = options.bind
     if options.port is not None:
         overrides["network.host_port"] = options.port
+    if options.token_file is not None:
+        overrides |= {"auth.token_file": options.token_file, "auth.token": ""}
     config = load_config(options.config, overrides)
     log_file = config.text("paths.host_log_file")
     logs.setup("host", file=Path(log_file) if log_file else None)
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", metavar="N", type=int, help="port to listen on; 0 takes a free one"
     )
+    parser.add_argument("--token-file", metavar="PATH", help="file that holds the token")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
 

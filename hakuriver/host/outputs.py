@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,7 +55,7 @@ class Outputs:
         """Size and content as of now. Raises NotFound if there is no file yet."""
         path = self._kept(self._task(task_id), stream)
         try:
-            file = open(path, "rb")  # noqa: SIM115  the iterator below closes it
+            file = _open(path)
         except FileNotFoundError:
             raise NotFound(f"task {task_id} has written no {stream} yet") from None
         except OSError as error:
@@ -79,7 +82,7 @@ class Outputs:
         path = self._kept(task, stream)
         try:
             # Opened anew each time: NFS shows growth only to a fresh open (close-to-open).
-            with open(path, "rb") as file:
+            with _open(path) as file:
                 size = os.fstat(file.fileno()).st_size
                 start = _tail_offset(file.fileno(), size, tail or 0) if offset is None else offset
                 body = os.pread(file.fileno(), min(limit, max(size - start, 0)), start)
@@ -130,6 +133,16 @@ def _tail_offset(descriptor: int, size: int, lines: int) -> int:
         wanted -= breaks
         position -= step
     return 0
+
+
+def _open(path: Path) -> io.BufferedReader:
+    """Only a file: tasks can write in this folder, and a link of theirs could lead anywhere that we
+    may read and they may not, a pipe could hold us up. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return open(descriptor, "rb")
 
 
 def _unreadable(path: Path, error: OSError) -> HakuRiverError:

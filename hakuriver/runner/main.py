@@ -72,6 +72,8 @@ def main(argv: list[str]) -> int:
         )
         if value is not None
     }
+    if options.token_file is not None:
+        overrides |= {"auth.token_file": options.token_file, "auth.token": ""}
     config = load_config(options.config, overrides)
     log_file = config.text("paths.runner_log_file")
     logs.setup("runner", file=Path(log_file) if log_file else None)
@@ -101,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--port", metavar="N", type=int, help="port to listen on; 0 takes a free one"
     )
     parser.add_argument("--address", metavar="ADDRESS", help="where the host finds this runner")
+    parser.add_argument("--token-file", metavar="PATH", help="file that holds the token")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
 

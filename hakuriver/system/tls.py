@@ -73,12 +73,12 @@ def connected(connection: socket.socket, ca: str, host: str) -> socket.socket:
 def why(error: OSError, host: str) -> str:
     """What went wrong in a handshake, for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate of {host} is not accepted: {error.verify_message}"
+        return f"the certificate of {host} is not accepted ({error.verify_message})"
     if isinstance(error, ssl.SSLError):
         if error.reason in ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG"):
             return f"{host} does not speak TLS on this port"
-        return f"TLS with {host} failed: {_reason(error)}"
-    return f"TLS with {host} failed: connection broken"
+        return f"TLS with {host} failed ({_reason(error)})"
+    return f"TLS with {host} failed (connection broken)"
 
 
 def _reason(error: Exception) -> str:
@@ -95,18 +95,21 @@ def _plain_end(secured: ssl.SSLSocket) -> socket.socket:
 
 
 class _Pump:
-    """Carries bytes both ways until both ends are over; never holds more than one piece of each."""
+    """Carries bytes both ways; never holds more than one piece of each.
+
+    We may end our direction and go on reading, but once the peer has ended, it is over for both:
+    without a close_notify OpenSSL sends nothing more, and with one of ours it reads nothing more.
+    """
 
     def __init__(self, secured: ssl.SSLSocket, plain: socket.socket) -> None:
         self._secured, self._plain = secured, plain
         self._in, self._out = b"", b""  # What is on its way to us, and from us.
         self._in_over = self._out_over = False
-        self._closed_in = False
         self._waits: dict[str, int] = {}
 
     def run(self) -> None:
         with self._secured, self._plain, suppress(OSError):
-            while not (self._in_over and not self._in and self._out_over and not self._out):
+            while not self._in_over or self._in:
                 if not self._step():
                     self._wait()
 
@@ -118,9 +121,6 @@ class _Pump:
             moved |= self._receive()
         if self._in:
             moved |= self._deliver()
-        if self._in_over and not self._in and not self._closed_in:
-            self._closed_in = True
-            self._plain.shutdown(socket.SHUT_WR)
         if not self._out and not self._out_over:
             moved |= self._collect()
         if self._out:
@@ -170,15 +170,8 @@ class _Pump:
             return False
         if not self._out:
             self._out_over = True
-            self._say_goodbye()
-        return True
-
-    def _say_goodbye(self) -> None:
-        """Our end of the conversation is over; the peer's may go on for a while."""
-        with suppress(OSError, ValueError):
-            self._secured.unwrap()
-        with suppress(OSError):
             socket.socket.shutdown(self._secured, socket.SHUT_WR)
+        return True
 
     def _wait(self) -> None:
         poll = select.poll()

@@ -220,8 +220,10 @@ def test_global_options_stand_before_or_after_a_sub_command(verb: str) -> None:
         "prune": [],
         "logs": ["1"],
         "retry": ["--failed", "1"],
+        "login": [],
+        "logout": [],
     }.get(verb, ["1"])
-    flags = ["--config", "c.toml", "--host", "h:1", "--json", "-q"]
+    flags = ["--config", "c.toml", "--host", "h:1", "--token-file", "t", "--json", "-q"]
     before, after = argparse.Namespace(), argparse.Namespace()
     parse([*flags, verb, *own], before)
     parse([verb, *own, *flags], after)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+from pathlib import Path
+from typing import Any
 
 from tests.support.cluster import Cluster
 from tests.support.program import Program
@@ -77,3 +79,38 @@ def test_the_log_says_who_did_what(cluster: Cluster) -> None:
     assert "@127.0.0.1: POST /kill/999999: refused: there is no task 999999" in log
     assert "\x1b" not in log
     assert "GET /" not in log, "what only reads is not written down"
+
+
+def test_a_user_without_a_configuration_logs_in_once(cluster: Cluster, tmp_path: Path) -> None:
+    host = cluster.start_host(auth_token=TOKEN)
+    home: Any = {"HAKURIVER_HOME": str(tmp_path / "home"), "HAKURIVER_TOKEN": ""}
+    at = f"127.0.0.1:{host.port}"
+    done = cluster.run("client", "--host", at, "list", check=False, **home)
+    assert done.returncode == 6
+    assert "client login" in done.err
+    wrong = cluster.run("client", "login", "--host", at, input=b"wrong\n", check=False, **home)
+    assert (wrong.returncode, "token is wrong" in wrong.err) == (6, True), wrong.err
+    empty = cluster.run("client", "login", "--host", at, check=False, **home)
+    assert (empty.returncode, "there is no token" in empty.err) == (2, True), empty.err
+    cluster.run("client", "login", "--host", at, input=f"{TOKEN}\n".encode(), **home)
+    kept = tmp_path / "home" / "logins.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert cluster.run("client", "--host", at, "list", **home).returncode == 0
+    assert cluster.run("client", "--host", at, "logout", **home).returncode == 0
+    assert cluster.run("client", "--host", at, "list", check=False, **home).returncode == 6
+
+
+def test_a_token_may_come_from_a_file_that_is_named(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    host = cluster.start_host(auth_token=TOKEN)
+    at = f"127.0.0.1:{host.port}"
+    wrong: Any = {"HAKURIVER_TOKEN": "wrong"}
+    argv = ("--host", at, "--token-file", str(file))
+    assert cluster.run("client", *argv, "list", **wrong).returncode == 0
+    assert cluster.run("docker", "list", *argv, check=False, **wrong).returncode != 6
+    missing = cluster.run("client", "--token-file", str(tmp_path / "no"), "list", check=False)
+    assert (missing.returncode, "token_file" in missing.err) == (2, True)
+    for role in ("host", "runner"):
+        done = cluster.run(role, "--token-file", str(tmp_path / "no"), check=False, timeout=15)
+        assert (done.returncode, "token_file" in done.err) == (2, True), done.err

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.support.wait import wait_until
 
-SERVING = re.compile(rb"serving on http://[^\s:]+:(\d+)")
+SERVING = re.compile(rb"serving on https?://[^\s:]+:(\d+)")
 STOP_TIMEOUT = 10  # seconds between SIGTERM and SIGKILL
 CLEAN_ENDS = (0, 143, -signal.SIGTERM)
 TAIL_LINES = 40

@@ -91,7 +91,7 @@ class TestAddresses:
             "host:8000",
             "http://host",
             "http://:8000",
-            "https://host:8000",
+            "ftp://host:8000",
             "http://host:x",
             "http://host:99999",
             "http://u:p@host:80",
