@@ -13,17 +13,18 @@ echo "$$" 2>/dev/null >"$1/started" || exit 125
 umask 022
 # Room for the end, which is written over it: by then the disk may be full.
 printf '%128s' '' 2>/dev/null >"$1/exit" || exit 125
-# `true`, since a failed redirection of a special builtin would end the shell without a record.
+# The logs are opened once: what is looked at now may be unmounted a moment later. `command`, since a failed
+# redirection of a special builtin would end the shell without a record.
 hakuriver_unable=
 if ! cd "$4"; then hakuriver_unable=workdir
-elif ! true >>"$2"; then hakuriver_unable=stdout
-elif ! true >>"$3"; then hakuriver_unable=stderr
+elif ! command exec 3>>"$2"; then hakuriver_unable=stdout
+elif ! command exec 4>>"$3"; then hakuriver_unable=stderr
 fi >/dev/null 2>&1
 if [ -n "$hakuriver_unable" ]; then
   printf 'unable %s\n' "$hakuriver_unable" 2>/dev/null 1<>"$1/exit"
   exit 125
 fi
-hakuriver_record=$1 hakuriver_out=$2 hakuriver_err=$3 hakuriver_counters=$5 hakuriver_names=$6
+hakuriver_record=$1 hakuriver_counters=$5 hakuriver_names=$6
 shift 6
 # All exports are put together, of names and never values, before the first is made: from there on nothing but
 # the positional parameters is safe from the user's names. `unset` takes away what a shell attaches to some
@@ -44,7 +45,7 @@ done
   printf "hakuriver: this image's shell cannot set the environment variable %s\n" "$2" >&2
   printf 'unable env\n' 1<>"$1/exit"
   exit 125
-) >>"$hakuriver_out" 2>>"$hakuriver_err" </dev/null
+) >&3 2>&4 3>&- 4>&- </dev/null
 hakuriver_code=$? hakuriver_oom= hakuriver_peak= hakuriver_cpu=
 # What the kernel counted, cgroup v1 or v2. In a container each mount's root is the container's own cgroup.
 if [ "$hakuriver_counters" = cgroup ] && cd /sys/fs/cgroup; then

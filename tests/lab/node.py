@@ -6,13 +6,16 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.wait import wait_until
 
 CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_NICE", "DAC_READ_SEARCH")
+_FREEZER = Path("/sys/fs/cgroup/freezer")
 STATE = "/var/lib/hakuriver"
 """A file system of the node's own that survives a reboot and can be filled."""
 SHARED = "/shared"
@@ -66,6 +69,7 @@ class Node:
         self.container = f"{site.unique}-{name}"
         self._site = site
         self._mounts = tuple(mounts)
+        self._id = ""
         self._disk = site.home / "disks" / name
 
     # Its life
@@ -100,11 +104,11 @@ class Node:
         ]  # fmt: skip
 
     def _configure_engine(self, *, live_restore: bool) -> None:
-        own = docker("inspect", "--format", "{{.Id}}", self.container).out.strip()
+        self._id = docker("inspect", "--format", "{{.Id}}", self.container).out.strip()
         settings = {
             "live-restore": live_restore,
             # Below the node's own group, so that what freezes the node freezes its containers.
-            "cgroup-parent": f"/docker/{own}/containers",
+            "cgroup-parent": f"/docker/{self._id}/containers",
             "storage-driver": "overlay2",
         }
         self.put("/etc/docker/daemon.json", json.dumps(settings))
@@ -117,7 +121,8 @@ class Node:
         wait_until(booted, timeout=_BOOT_SECONDS, message=f"{self.name} has booted")
 
     def stop(self) -> None:
-        docker("rm", "--force", "--volumes", self.container, check=False)
+        with self._thawing():
+            docker("rm", "--force", "--volumes", self.container, check=False)
         docker("volume", "rm", "--force", self.container, check=False)
         if self._disk.is_dir():
             subprocess.run(["umount", "--lazy", str(self._disk)], capture_output=True)
@@ -185,17 +190,41 @@ class Node:
 
     def reboot(self, *, hard: bool = False) -> None:
         """hard: as by a power cut."""
-        if hard:
-            docker("kill", self.container)
-        else:
-            # On a busy machine the engine may lose patience with it; then it is off all the same.
-            docker("stop", "--time", "20", self.container, timeout=180, check=False)
+        with self._thawing():
+            self._switch_off(hard)
 
         def on() -> bool:
             return docker("start", self.container, timeout=60, check=False).code == 0
 
         wait_until(on, timeout=60, message=f"{self.name} is switched on")
         self._wait_booted()
+
+    def _switch_off(self, hard: bool) -> None:
+        if hard:
+            docker("kill", self.container)
+        else:
+            # On a busy machine the engine may lose patience with it; then it is off all the same.
+            docker("stop", "--time", "20", self.container, timeout=180, check=False)
+
+    @contextmanager
+    def _thawing(self) -> Iterator[None]:
+        """What is frozen cannot die, and a paused task would keep its machine from ever being off."""
+        over = threading.Event()
+        inside = _FREEZER / "docker" / self._id
+
+        def thaw() -> None:
+            while not over.wait(0.2):
+                for state in inside.glob("containers/**/freezer.state"):
+                    with suppress(OSError):
+                        state.write_text("THAWED")
+
+        thread = threading.Thread(target=thaw, name="thaw", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def fill_disk(self) -> None:
         """Of STATE, to the last byte."""
