@@ -314,7 +314,7 @@ class Fleet:
             named = ", ".join(str(task.id) for task, _, _ in live[:_NAMED])
             more = f" and {len(live) - _NAMED} more" if len(live) > _NAMED else ""
             raise Conflict(
-                f"node {name} holds {len(live)} tasks: {named}{more}",
+                f"node {name} holds {_tasks(len(live))}: {named}{more}",
                 "Requeue or forget them first; --force forgets them all.",
             )
         changes = []
@@ -346,6 +346,10 @@ class Fleet:
                 f"whether node {name} is gone is not known yet: the host has just started",
                 f"Ask again in {left:.0f} s.",
             )
+
+
+def _tasks(count: int) -> str:
+    return "1 task" if count == 1 else f"{count} tasks"
 
 
 def _fitting(orders: list[RunOrder]) -> list[RunOrder]:

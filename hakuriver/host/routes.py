@@ -235,9 +235,9 @@ def remove(request: Request, desk: Desk) -> Response:
     held, waiting = desk.fleet.remove(name, force=force, by=user)
     message = f"Node {name} removed."
     if held:
-        message += f" {len(held)} tasks given up: {', '.join(str(task.id) for task in held)}."
+        message += f" Given up: {', '.join(str(task.id) for task in held)}."
     if waiting:
-        message += f" {waiting} tasks still wait for a node of that name."
+        message += f" Still waiting for a node of that name: {waiting}."
     ids = [str(task.id) for task in held]
     return Response.json({"message": message, "task_ids": ids, "waiting": waiting})
 

@@ -72,7 +72,7 @@ def test_tasks_of_a_node_are_given_up_by_force_and_killed_if_it_comes_back(up: U
     cluster.runners["node1"].kill9()
     offline(cluster)
     held = cluster.client("remove", "node1", check=False)
-    assert (held.returncode, f"holds 1 tasks: {task_id}" in held.err) == (5, True)
+    assert (held.returncode, f"holds 1 task: {task_id}" in held.err) == (5, True)
     said = json.loads(cluster.client("--json", "remove", "node1", "--force").out)
     assert said["task_ids"] == [task_id]
     task = cluster.task(task_id)

@@ -55,7 +55,7 @@ def test_a_node_that_holds_nothing_is_gone_for_good(office: Office) -> None:
 
 def test_what_it_holds_keeps_a_node_unless_that_is_given_up(office: Office) -> None:
     lost = office.lost()
-    with pytest.raises(Conflict, match=rf"holds 1 tasks: {lost}") as refusal:
+    with pytest.raises(Conflict, match=rf"holds 1 task: {lost}") as refusal:
         remove(office)
     assert "--force" in refusal.value.hint
     assert office.task(lost).status is Status.LOST
