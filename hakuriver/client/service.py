@@ -17,7 +17,7 @@ from hakuriver.client.arguments import Parser
 from hakuriver.client.output import Output
 from hakuriver.client.units import Service, mount_of, mount_points, unit_text
 from hakuriver.model.errors import Forbidden, HakuRiverError, UsageError
-from hakuriver.system.config import Config, home_dir, load_config
+from hakuriver.system.config import SETTINGS, Config, home_dir, load_config
 
 PROG = "hakuriver init service"
 _FLEETING = ("/tmp/", "/run/", "/dev/shm/")
@@ -106,7 +106,7 @@ def _planned(
     config = load_config(None if file is None else str(file), environ={"HAKURIVER_HOME": str(home)})
     program = _program()
     command = [sys.executable, str(program), role]
-    for path in filter(None, (program, file)):
+    for path in filter(None, (program, file, *_secrets(config))):
         _check_readable(path, account)
     if file is not None:
         command += ["--config", str(file)]
@@ -195,6 +195,12 @@ def _check_readable(path: Path, account: pwd.struct_passwd) -> None:
                 f"{account.pw_name} cannot read {path}: {place} is closed to that user",
                 "Move the file, or change its owner or its mode.",
             )
+
+
+def _secrets(config: Config) -> list[Path]:
+    """Token, certificates and keys that lie in files of their own."""
+    named = [s.name for s in SETTINGS if s.section in ("auth", "network") and s.kind == "path"]
+    return [config.path(name) for name in named if config.text(name)]
 
 
 def _writes(config: Config, home: Path) -> list[str]:

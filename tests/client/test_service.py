@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hakuriver.client import unit_files
+from hakuriver.client import service, unit_files
 from hakuriver.client.unit_files import write_unit
 from tests.client.conftest import Client
 
@@ -161,6 +161,19 @@ def test_a_file_that_the_user_cannot_read_is_refused(
     done = hakuriver("init", "service", "--runner", "--no-install", "--user", "nobody")
     assert done.code == 2
     assert "nobody cannot read" in done.err
+
+
+def test_a_secret_in_a_file_of_its_own_has_to_be_readable_too(
+    hakuriver: Client, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(service, "_check_readable", lambda path, account: seen.append(path.name))
+    (tmp_path / "token").write_text("s3cr3t")
+    text = (home / "config.toml").read_text()
+    old = next(line for line in text.splitlines() if line.startswith("token_file"))
+    (home / "config.toml").write_text(text.replace(old, f'token_file = "{tmp_path}/token"'))
+    assert hakuriver("init", "service", "--runner", "--no-install").code == 0
+    assert seen == ["hakuriver.py", "config.toml", "token"]
 
 
 def test_where_it_cannot_install_it_says_how_else(
