@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from hakuriver.client.host_api import HostApi
 from hakuriver.client.output import Output
 from hakuriver.model.errors import UsageError
+from hakuriver.system.addresses import check_scheme, host_address
 
 if TYPE_CHECKING:  # Reading it costs more than the help of a sub-command.
     from hakuriver.system.config import Config
@@ -194,33 +195,8 @@ def config_of(given: argparse.Namespace) -> Config:
     if given.token_file is not None:
         overrides |= {"auth.token_file": given.token_file, "auth.token": ""}
     config = load_config(given.config, overrides)
-    if (given.host or "").startswith("https://") and not config.text("network.tls_ca"):
-        raise UsageError(
-            "--host: https needs network.tls_ca",
-            "Set it to the file of the authority that the host's certificate comes from.",
-        )
+    check_scheme(given.host or "", has_ca=bool(config.text("network.tls_ca")))
     return config
-
-
-def host_address(text: str) -> dict[str, object]:
-    """The settings that --host overrides: "node1", "node1:9000", "::1", "[::1]:9000"."""
-    address = text.removeprefix("http://").removeprefix("https://").rstrip("/")
-    port = ""
-    if address.startswith("["):
-        address, bracket, port = address[1:].partition("]")
-        good = bool(bracket) and port[:1] in ("", ":") and port != ":"
-        port = port[1:]
-    elif address.count(":") == 1:
-        address, _, port = address.partition(":")
-        good = bool(port)
-    else:
-        good = True
-    if port and not (port.isascii() and port.isdigit() and int(port) < 65536):
-        good = False
-    if not good or not address or "/" in address:
-        raise UsageError(f"--host: '{text}' is no address", "Write ADDR or ADDR:PORT.")
-    settings: dict[str, object] = {"network.host_reachable_address": address}
-    return {**settings, "network.host_port": int(port)} if port else settings
 
 
 def user_name() -> str:

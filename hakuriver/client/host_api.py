@@ -61,6 +61,10 @@ class HostApi:
         self._http = http
         self._url = url
 
+    def join_commands(self) -> list[str]:
+        """What to type on a machine that is to become a node."""
+        return [str(line) for line in self._row("GET", "/join-snippet")["commands"]]
+
     def submit(self, body: Mapping[str, Any], key: str) -> Row:
         """Send it again with the same key as often as need be: the host accepts it once."""
         return self._row("POST", "/submit", body=body, headers={"Idempotency-Key": key})

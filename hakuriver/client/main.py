@@ -46,6 +46,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "undrain": ("nodes", "give a node tasks again"),
     "remove": ("nodes", "do without a node that left for good"),
     "prune": ("prune", "delete tasks that ended long ago, or their logs"),
+    "join": ("join", "what to type on a machine that is to become a node"),
     "login": ("login", "keep the token of a host for this user"),
     "logout": ("login", "forget it"),
 }

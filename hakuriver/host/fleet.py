@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from hakuriver import PROTOCOL, __version__
 from hakuriver.host.changes import log_changes
 from hakuriver.host.identity import Identity
 from hakuriver.host.reconcile import (
@@ -38,7 +40,9 @@ from hakuriver.model.messages import (
     WishOrder,
 )
 from hakuriver.model.node import NodeInfo
+from hakuriver.model.target import NODE_NAME
 from hakuriver.model.task import Status, Task
+from hakuriver.system.plain import plain
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +163,26 @@ class Fleet:
         self._on_orders(info.name)
         self._on_room()
         return RegisterAnswer(self._identity.cluster, self._timing.interval)
+
+    def stranger(self, body: Mapping[str, Any]) -> Conflict:
+        """What to answer to a runner of another protocol: its node says so too, and gets no tasks.
+
+        What runs there goes on; its reports are taken once both speak the same.
+        """
+        spoken = str(body.get("protocol"))[:20]
+        version = str(body.get("version"))[:40]
+        problem = (
+            f"runs HakuRiver {version} with protocol {spoken}, the host {__version__} with"
+            f" {PROTOCOL}: update hakuriver.pyz there or here"
+        )
+        name, url = body.get("name"), body.get("url")
+        named = isinstance(name, str) and isinstance(url, str) and NODE_NAME.fullmatch(name)
+        if named and self._registry.misfit(str(name), str(url)[:300], version, spoken, problem):
+            log.warning("node %s %s", name, plain(problem))
+        return Conflict(
+            f"this host speaks protocol {PROTOCOL}, the runner {spoken}",
+            "Run the same HakuRiver on both; `client join` shows how to fetch the host's.",
+        )
 
     def _fresh(self, node: NodeState) -> bool:
         return node.seen_at is not None and (

@@ -20,6 +20,7 @@ from hakuriver.host.fleet import Fleet, Timing
 from hakuriver.host.health import Health
 from hakuriver.host.identity import Ids, open_identity
 from hakuriver.host.jobs import Jobs
+from hakuriver.host.joining import Joining
 from hakuriver.host.outputs import Outputs
 from hakuriver.host.placement import Supply
 from hakuriver.host.registry import Registry, Unsent
@@ -34,7 +35,7 @@ from hakuriver.model.errors import Unavailable, UsageError
 from hakuriver.model.submission import NO_CONTAINER, parse_mount
 from hakuriver.model.target import check_environment_name
 from hakuriver.system import daemon, logs
-from hakuriver.system.auth import check_bind
+from hakuriver.system.auth import check_bind, is_loopback
 from hakuriver.system.config import Config, load_config, tls_of, url
 from hakuriver.system.docker import Docker
 from hakuriver.system.httpc import HttpClient
@@ -180,7 +181,8 @@ class Host:
                 ),
             ),
             shared_dir=shared_dir,
-            access=Access(config.token, tls is not None, strangers),
+            access=Access(config.token, tls is not None, strangers, lambda: self._server.port),
+            joining=Joining(config, ids.identity.cluster),
         )
         self._server = HttpServer(
             (bind, config.whole("network.host_port")),
@@ -206,6 +208,8 @@ class Host:
             secure=bool(self._config.text("network.tls_cert")),
         )
         log.info("host serving on %s", self.url)
+        if not is_loopback(self._config.text("network.host_bind_ip")):
+            log.info("to make a node of another machine, type what this prints: client join")
         if self._initial is not None:
             self._environments.make_initial(*self._initial)
 

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from hakuriver import PROTOCOL
 from hakuriver.host.placement import Place, Reserved
 from hakuriver.model.messages import Heartbeat, Seq
-from hakuriver.model.node import NodeInfo, Vitals
+from hakuriver.model.node import Capacity, NodeInfo, Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,21 @@ class Registry:
             drained = known.drained if known else None
             self._nodes[info.name] = NodeState(info, drained, online=True, seen_at=now)
 
+    def misfit(self, name: str, url: str, version: str, protocol: str, problem: str) -> bool:
+        """Note that a runner cannot be talked to; whether that is news."""
+        with self._lock:
+            known = self._nodes.get(name)
+            if known is not None and known.info.problems == (problem,):
+                return False
+            number = int(protocol) if protocol.isascii() and protocol.isdigit() else 0
+            if known is None:
+                nothing = Capacity(0, 0, 0)
+                info = NodeInfo(name, url, "", 0, "", version, number, nothing, "")
+                known = NodeState(info)
+            info = replace(known.info, version=version, protocol=number, problems=(problem,))
+            self._nodes[name] = replace(known, info=info)
+            return True
+
     def heartbeat(self, beat: Heartbeat, *, now: float, wall: float) -> NodeState | None:
         """The state before this heartbeat; None if the node has to register first.
 
@@ -67,6 +83,8 @@ class Registry:
         with self._lock:
             known = self._nodes.get(beat.node)
             if known is None or known.info.incarnation != beat.incarnation:
+                return None
+            if known.info.protocol != PROTOCOL:
                 return None
             info = replace(
                 known.info,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hakuriver import PROTOCOL, __version__
-from hakuriver.host import environment_routes, session_routes
+from hakuriver.host import environment_routes, join_routes, session_routes
 from hakuriver.host.batches import Batches
 from hakuriver.host.cluster import Cluster
 from hakuriver.host.environments import Environments
 from hakuriver.host.fleet import Fleet
 from hakuriver.host.health import Health
+from hakuriver.host.joining import Joining
 from hakuriver.host.outputs import CHUNK, Outputs, Piece
 from hakuriver.host.placement import Reserved
 from hakuriver.host.retention import Retention
@@ -20,7 +22,7 @@ from hakuriver.host.rows import Filter
 from hakuriver.host.shells import Shells
 from hakuriver.host.views import batch_view, node_view, task_view
 from hakuriver.host.watch import Watch
-from hakuriver.model.errors import BadRequest, Conflict, NotFound
+from hakuriver.model.errors import BadRequest, NotFound
 from hakuriver.model.fields import WHOLE_MAX, Fields
 from hakuriver.model.messages import Heartbeat, Reports
 from hakuriver.model.node_messages import node_from_json
@@ -42,6 +44,7 @@ class Access:
     token: str
     tls: bool
     strangers: Strangers
+    port: Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Desk:
     shells: Shells
     shared_dir: Path
     access: Access
+    joining: Joining
 
     def view(self, task: Task) -> dict[str, object]:
         return task_view(task, self.shared_dir)
@@ -261,10 +265,7 @@ def prune(request: Request, desk: Desk) -> Response:
 def register(request: Request, desk: Desk) -> Response:
     body = request.json()
     if body.get("protocol") != PROTOCOL:
-        raise Conflict(
-            f"this host speaks protocol {PROTOCOL}, the runner {str(body.get('protocol'))[:20]}",
-            "Run the same HakuRiver on both.",
-        )
+        raise desk.fleet.stranger(body)
     return Response.json(desk.fleet.register(node_from_json(body)).to_json())
 
 
@@ -294,6 +295,9 @@ ROUTES: tuple[Route[Desk], ...] = (
     Route("POST", "/login", session_routes.login, open=True),
     Route("POST", "/logout", session_routes.logout, open=True),
     Route("GET", "/session", session_routes.session, open=True),
+    Route("GET", "/hakuriver.pyz", join_routes.own_file),
+    Route("GET", "/join-snippet", join_routes.join_snippet),
+    Route("GET", "/v1/join", join_routes.join),
     Route("POST", "/submit", submit),
     Route("GET", "/status/<id>", status),
     Route("GET", "/tasks", tasks),

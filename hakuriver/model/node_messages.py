@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,3 +124,34 @@ def read_node_name(fields: Fields, name: str = "node") -> str:
     if NODE_NAME.fullmatch(node) is None:
         raise Refused(f"'{node[:80]}' cannot be the name of a node")
     return node
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAnswer:
+    """GET /v1/join of the host: settings by name, for a runner that has none of its own.
+
+    Fields that are not known are left alone: another version may have more of them.
+    """
+
+    version: str
+    protocol: int
+    build: str
+    cluster: str
+    settings: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return plain_document(self)
+
+    @staticmethod
+    def from_json(document: object) -> JoinAnswer:
+        if not isinstance(document, dict):
+            raise Refused("the answer is not that of a HakuRiver host")
+        known = ("version", "protocol", "build", "cluster", "settings")
+        with Fields({name: document[name] for name in known if name in document}) as fields:
+            return JoinAnswer(
+                version=fields.text("version"),
+                protocol=fields.whole("protocol"),
+                build=fields.text("build", ""),
+                cluster=fields.text("cluster"),
+                settings=dict(fields.mapping("settings")),
+            )

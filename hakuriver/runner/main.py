@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import argparse
 import logging
-import pwd
+import os
 import socket
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hakuriver import PROTOCOL, __version__
 from hakuriver.model.messages import Heartbeat, HeartbeatAnswer, RegisterAnswer
-from hakuriver.model.node import Capacity, NodeInfo
+from hakuriver.model.node import NodeInfo
 from hakuriver.runner.agent import Agent
-from hakuriver.runner.drivers import Driver
-from hakuriver.runner.drivers.choice import Choice, choose
-from hakuriver.runner.drivers.docker import DockerDriver, DockerSettings
-from hakuriver.runner.drivers.process import ProcessDriver, ProcessSettings
-from hakuriver.runner.drivers.systemd import SystemdDriver
+from hakuriver.runner.drivers.choice import choose
 from hakuriver.runner.engine import EngineState
 from hakuriver.runner.fingerprint import boot_identity
 from hakuriver.runner.heartbeat import Heart
 from hakuriver.runner.host_api import HostApi
-from hakuriver.runner.images import Images
-from hakuriver.runner.jobs import Jobs
 from hakuriver.runner.ledger import Ledger
-from hakuriver.runner.policy import Policy
-from hakuriver.runner.pool import Pool, Timers
-from hakuriver.runner.program import publish
-from hakuriver.runner.recovery import Recovery
-from hakuriver.runner.reports import Reporter
+from hakuriver.runner.parts import Parts
 from hakuriver.runner.routes import ROUTES, Desk
 from hakuriver.runner.settings import (
     capacity_of,
@@ -41,9 +32,7 @@ from hakuriver.runner.settings import (
     task_user,
 )
 from hakuriver.runner.shared import SharedDir
-from hakuriver.runner.shells import Shells
 from hakuriver.runner.vitals import Meter
-from hakuriver.runner.work import Hands, Place, Worker
 from hakuriver.system import daemon, logs
 from hakuriver.system.auth import check_bind
 from hakuriver.system.config import Config, load_config, tls_of, url
@@ -51,33 +40,34 @@ from hakuriver.system.docker import Docker
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
 from hakuriver.system.router import Router
-from hakuriver.system.tarballs import Tarballs
 from hakuriver.system.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
 _ENGINE_SECONDS = 5.0
-_IMAGES_SECONDS = 60.0
-_RECORDS_SECONDS = 600.0
 
 
 def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
+    _hide_token(options)
     overrides: dict[str, Any] = {
         setting: value
         for setting, value in (
             ("runner.name", options.name),
             ("network.runner_port", options.port),
             ("network.runner_address", options.address),
+            ("paths.shared_dir", options.shared_dir),
         )
         if value is not None
     }
     if options.token_file is not None:
         overrides |= {"auth.token_file": options.token_file, "auth.token": ""}
-    config = load_config(options.config, overrides)
+    stop = daemon.stop_requested(child=options.child)
+    config = _config(options, overrides, stop)
+    if config is None:
+        return 0
     log_file = config.text("paths.runner_log_file")
     logs.setup("runner", file=Path(log_file) if log_file else None)
-    stop = daemon.stop_requested(child=options.child)
     runner = Runner(config)
     try:
         runner.start()
@@ -89,6 +79,30 @@ def main(argv: list[str]) -> int:
         daemon.tell_manager("STOPPING=1")
         runner.stop()
     return 0
+
+
+def _config(
+    options: argparse.Namespace, overrides: dict[str, Any], stop: daemon.Stop
+) -> Config | None:
+    """None if we are asked to stop before the host has said what it is."""
+    if options.join is None:
+        return load_config(options.config, overrides)
+    from hakuriver.runner.join import join
+
+    logs.setup("runner", file=None)
+    return join(options.join, options.config, overrides, stop)
+
+
+def _hide_token(options: argparse.Namespace) -> None:
+    """Start again without the token on the command line, where everybody on this machine reads it."""
+    if options.token is None:
+        return
+    shown = [word for word in sys.orig_argv if word != f"--token={options.token}"]
+    if "--token" in shown:
+        place = shown.index("--token")
+        del shown[place : place + 2]
+    environ = {**os.environ, "HAKURIVER_TOKEN": options.token}
+    os.execve(sys.executable, [sys.executable, *shown[1:]], environ)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,6 +118,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--address", metavar="ADDRESS", help="where the host finds this runner")
     parser.add_argument("--token-file", metavar="PATH", help="file that holds the token")
+    parser.add_argument(
+        "--join", metavar="URL", help="the host; what is not configured here is taken from it"
+    )
+    parser.add_argument(
+        "--shared-dir", metavar="PATH", help="where the shared directory is on this machine"
+    )
+    parser.add_argument(
+        "--token", metavar="TOKEN", help="the token; better in a file or HAKURIVER_TOKEN"
+    )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
 
@@ -128,7 +151,7 @@ class Runner:
         self._docker = Docker(("sudo", "-n") if config.switch("runner.use_sudo") else ())
         self._engine = EngineState(self._docker)
         self._agent: Agent | None = None
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         address = config.text("network.runner_address") or route_to_host(config)
         bind = config.text("network.runner_bind_ip") or address
         check_bind(
@@ -186,7 +209,7 @@ class Runner:
 
     def _begin(self, cluster: str) -> None:
         self._shared.cluster = cluster
-        self._parts = _Parts(
+        self._parts = Parts(
             config=self._config,
             name=self._name,
             cluster=cluster,
@@ -259,117 +282,3 @@ class Runner:
         self._ledger.close_below(answer.orders_closed_below)
         if self._agent is not None:
             self._agent.kill_stale(answer.kill)
-
-
-class _Parts:
-    """Everything that belongs to one cluster."""
-
-    def __init__(
-        self,
-        *,
-        config: Config,
-        name: str,
-        cluster: str,
-        state: Path,
-        capacity: Capacity,
-        user: pwd.struct_passwd | None,
-        choice: Choice,
-        ledger: Ledger,
-        docker: Docker,
-        engine: EngineState,
-        on_loaded: Callable[[], None],
-        problem: Callable[[], str],
-    ) -> None:
-        self._on_loaded = on_loaded
-        grace = config.number("runner.kill_grace")
-        program = publish(state)
-        shared_dir = config.path("paths.shared_dir")
-        self._docker_starts = Pool("docker-start", config.whole("runner.max_starting") or 1)
-        self._verbs = Pool("verbs", 4)
-        self._timers = Timers(self._verbs.do)
-        hands = Hands(
-            start={"docker": self._docker_starts.do, "node": lambda work: self._node.do(work)},
-            verbs=self._verbs.do,
-            after=self._timers.after,
-        )
-        self.jobs = Jobs(ledger, lambda final: self._reporter.wake(final))
-        self._reporter = Reporter(
-            jobs=self.jobs,
-            api=HostApi(config.host_url, token=config.token, ca=config.text("network.tls_ca")),
-            node=name,
-            incarnation=ledger.incarnation,
-        )
-        place = Place(cluster, name, shared_dir, state / "records", boot_identity(), grace)
-        self._worker = Worker(jobs=self.jobs, place=place, hands=hands, unfit=problem)
-        self.agent = Agent(ledger=ledger, jobs=self.jobs, worker=self._worker, hands=hands)
-        node_settings = ProcessSettings(
-            cluster=cluster,
-            node=name,
-            shared_data=shared_dir / "shared_data",
-            local_temp_dir=config.path("paths.local_temp_dir"),
-            grace=grace,
-            numactl=find_numactl(config),
-            user=user,
-            program=program,
-        )
-        self._node: ProcessDriver | SystemdDriver = (
-            SystemdDriver(node_settings, choice.tools, self._worker.ended)
-            if choice.tools
-            else ProcessDriver(node_settings, self._worker.ended)
-        )
-        self._docker = DockerDriver(
-            docker,
-            DockerSettings(
-                cluster=cluster,
-                node=name,
-                shared_data=shared_dir / "shared_data",
-                local_temp_dir=config.path("paths.local_temp_dir"),
-                numa=capacity.numa,
-                shm_size=config.text("docker.shm_size"),
-                policy=Policy(
-                    config.switch("runner.allow_privileged"), config.texts("runner.allowed_mounts")
-                ),
-                sudo=config.switch("runner.use_sudo"),
-                program=program,
-            ),
-            self._worker.ended,
-        )
-        self.images = self._worker.images = Images(
-            docker=docker,
-            tarballs=Tarballs(shared_dir / config.text("docker.container_dir")),
-            state=state,
-            node=name,
-            named=lambda: engine.environments,
-            on_loaded=self._image_loaded,
-        )
-        self._images_ticker = Ticker("images", _IMAGES_SECONDS, self.images.tidy)
-        drivers: dict[str, Driver] = {"docker": self._docker}
-        if config.switch("runner.allow_null_container"):
-            drivers["node"] = self._node
-        self._worker.drivers = drivers
-        self.shells = Shells(self.jobs, drivers)
-        self._recovery = Recovery(self.jobs, self._worker, hands)
-        self._records_ticker = Ticker(
-            "records", _RECORDS_SECONDS, self._recovery.remove_old_records
-        )
-
-    def begin(self) -> None:
-        self._recovery.recover()
-        self._docker.begin()
-        self._reporter.start(self.agent)
-        self._images_ticker.start()
-        self._records_ticker.start()
-
-    def _image_loaded(self) -> None:
-        self._on_loaded()
-        self._images_ticker.wake()
-
-    def stop(self) -> None:
-        self._images_ticker.stop()
-        self._records_ticker.stop()
-        self._docker.stop()
-        for pool in (self._docker_starts, self._verbs):
-            pool.stop()
-        self._timers.stop()
-        self._node.stop()
-        self._reporter.stop()

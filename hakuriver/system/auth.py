@@ -110,7 +110,7 @@ def _is_ours(host: str, names: Collection[str]) -> bool:
 
 def check_bind(address: str, *, token: str, open_to_all: bool, what: str) -> None:
     """Raise UsageError if `what` would serve other machines without asking for a token."""
-    if token or open_to_all or _is_loopback(address):
+    if token or open_to_all or is_loopback(address):
         return
     raise UsageError(
         f"{what} would listen on {plain(address) or 'all addresses'}, where other machines reach "
@@ -120,7 +120,7 @@ def check_bind(address: str, *, token: str, open_to_all: bool, what: str) -> Non
     )
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
     """Whether all that the name or address stands for is on the loopback interface."""
     if not address:
         return False

@@ -160,7 +160,11 @@ class Config:
 
     @property
     def host_url(self) -> str:
-        address, port = self.text("network.host_reachable_address"), self.whole("network.host_port")
+        return self.url_at(self.whole("network.host_port"))
+
+    def url_at(self, port: int) -> str:
+        """The host's, if this is its port."""
+        address = self.text("network.host_reachable_address")
         return url(address, port, secure=bool(self.text("network.tls_ca")))
 
 
@@ -190,8 +194,10 @@ def load_config(
     file: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Read and check the configuration; overrides are {"section.key": value} of flags given.
+    """Read and check the configuration; overrides are {"section.key": value} of flags given,
+    defaults take the place of ours.
 
     Raises UsageError that names the file, the key and, for an unknown key, the nearest right one.
     """
@@ -199,6 +205,9 @@ def load_config(
     home = home_dir(environ)
     path = _find_file(file, environ, home)
     values: dict[str, Any] = {s.name: _resolve(s, s.default, home) for s in SETTINGS}
+    for name, value in (defaults or {}).items():
+        if name in BY_NAME:
+            values[name] = _checked(BY_NAME[name], value, "the host", home)
     if path is not None:
         for name, value in _flatten(_read(path), path).items():
             values[name] = _checked(BY_NAME[name], value, str(path), path.parent)

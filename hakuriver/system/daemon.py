@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -31,6 +32,10 @@ class Stop:
 
     def wait(self) -> None:
         os.read(self._read, 1)
+
+    def within(self, seconds: float) -> bool:
+        """Whether it is asked for in this time; a later wait() returns at once then."""
+        return bool(select.select([self._read], [], [], seconds)[0])
 
 
 def stop_requested(*, child: bool) -> Stop:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from hakuriver.client.arguments import host_address
 from hakuriver.client.main import VERBS, load, parse
 from hakuriver.client.submit import SubmitOptions
 from hakuriver.model.errors import UsageError
+from hakuriver.system.addresses import host_address
 
 
 def meaning(*argv: str) -> tuple[str, Any]:

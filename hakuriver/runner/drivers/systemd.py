@@ -37,8 +37,15 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.003
 _STARTS_AT_ONCE = 4
-# A machine that is going down starts no more units: "Transaction for … is destructive".
-_SHUTTING_DOWN = "is destructive"
+# A machine that is going down: "Transaction for … is destructive", then systemd hangs up.
+_NOT_NOW = (
+    "is destructive",
+    "Failed to connect to bus",
+    "Transport endpoint is not connected",
+    "Connection reset by peer",
+    "Connection refused",
+    "Connection timed out",
+)
 _TAKEN = ("already loaded", "already exists")
 # The environment comes in a file where sudo takes away what we give: read, then never seen again.
 _READ_ENVIRONMENT = 'set -a; . "$1" || exit 125; set +a; shift; exec "$@"'
@@ -78,8 +85,8 @@ class SystemdDriver(KeeperDriver):
             problem = self._launch(assignment, f"{name}.scope")
             if not problem:
                 return Unit(f"{name}.scope")
-            if _SHUTTING_DOWN in problem:
-                raise CannotStartNow("this machine is shutting down")
+            if any(words in problem for words in _NOT_NOW):
+                raise CannotStartNow(f"systemd does not start it now: {problem}")
             if not any(words in problem for words in _TAKEN):
                 raise CannotStart(f"systemd-run: {problem}")
         raise CannotStart(f"the unit names of task {task} are taken on this node")

@@ -1,0 +1,27 @@
+"""The lines that make a node of another machine."""
+
+from __future__ import annotations
+
+import argparse
+
+from hakuriver.client.arguments import Parser, Verb
+from hakuriver.client.host_api import HostApi
+from hakuriver.client.output import Output
+
+
+def no_arguments(parser: Parser) -> None:
+    """Nothing beyond the global options."""
+
+
+def join(_: argparse.Namespace, api: HostApi, out: Output) -> int:
+    commands = api.join_commands()
+    if out.mode == "json":
+        out.json({"commands": commands})
+        return 0
+    out.note("Type this on the new machine, in an empty folder; it asks for the token:")
+    out.lines(commands)
+    out.note("For good, as a service: hakuriver.pyz init service --runner --join URL")
+    return 0
+
+
+VERBS = {"join": Verb(no_arguments, lambda given: given, join)}
