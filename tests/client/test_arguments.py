@@ -220,6 +220,7 @@ def test_global_options_stand_before_or_after_a_sub_command(verb: str) -> None:
         "prune": [],
         "logs": ["1"],
         "retry": ["--failed", "1"],
+        "join": [],
         "login": [],
         "logout": [],
     }.get(verb, ["1"])
