@@ -160,6 +160,7 @@ class Host:
             Ticker("tarballs", _TIDY_SECONDS, self._environments.tidy),
         )
         strangers, tls = Strangers(), tls_of(config)
+        self._joining = Joining(config, ids.identity.cluster)
         desk = Desk(
             cluster=cluster,
             fleet=self._fleet,
@@ -182,7 +183,7 @@ class Host:
             ),
             shared_dir=shared_dir,
             access=Access(config.token, tls is not None, strangers, lambda: self._server.port),
-            joining=Joining(config, ids.identity.cluster),
+            joining=self._joining,
         )
         self._server = HttpServer(
             (bind, config.whole("network.host_port")),
@@ -209,7 +210,9 @@ class Host:
         )
         log.info("host serving on %s", self.url)
         if not is_loopback(self._config.text("network.host_bind_ip")):
-            log.info("to make a node of another machine, type what this prints: client join")
+            log.info("to make a node of another machine, type there:")
+            for line in self._joining.commands(self._server.port):
+                log.info("  %s", line)
         if self._initial is not None:
             self._environments.make_initial(*self._initial)
 

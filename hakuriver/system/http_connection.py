@@ -68,6 +68,9 @@ class Owner(Protocol):
         False if it should not go on, as the server stops.
         """
 
+    def mark_known(self, request: socket.socket) -> None:
+        """It has shown who it is, and keeps its place."""
+
 
 def cut(request: socket.socket) -> None:
     """End a connection that another thread is reading or writing; that one closes it."""
@@ -161,6 +164,8 @@ class Connection(BaseHTTPRequestHandler):
             length = self._body_length()
             path = self.path.partition("?")[0]
             known = self._owner.guard(self.command, path, headers, self.client_address[0])
+            if known:
+                self._owner.mark_known(self.connection)
             limits = self._owner.limits
             most = limits.body_bytes if known else limits.stranger_bytes
             if length > most:

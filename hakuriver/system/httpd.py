@@ -135,10 +135,14 @@ def _cannot_listen(name: str, address: tuple[str, int], error: Exception) -> Usa
 
 @dataclass(slots=True)
 class _Life:
-    """deadline is when the request that is coming in has to be complete, if one is."""
+    """deadline is when the request that is coming in has to be complete, if one is.
+
+    known: it has shown who it is.
+    """
 
     busy: bool = True
     deadline: float | None = None
+    known: bool = False
 
 
 class _Server(ThreadingHTTPServer):
@@ -179,13 +183,25 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
-            full = len(self._connections) >= self.limits.connections
+            full = len(self._connections) >= self.limits.connections and not self._make_room()
             if not full:
                 self._connections[request] = _Life()
         if full:
             self._turn_away(request)
         else:
             super().process_request(request, client_address)
+
+    def _make_room(self) -> bool:
+        """Take the place of the oldest stranger that has not got a whole request out; under the lock.
+
+        Without it, whoever opens some hundred connections and says nothing keeps everybody out.
+        """
+        for request, life in self._connections.items():
+            if not life.known and (not life.busy or life.deadline is not None):
+                del self._connections[request]
+                cut(request)
+                return True
+        return False
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """In the connection's own thread: a slow handshake holds up nobody."""
@@ -275,7 +291,15 @@ class _Server(ThreadingHTTPServer):
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         with self._changed:
-            if self.stopping and not busy:
+            life = self._connections.get(request)
+            if life is None or (self.stopping and not busy):
                 return False
-            self._connections[request] = _Life(busy, deadline)
+            self._connections[request] = _Life(busy, deadline, life.known)
             return True
+
+    def mark_known(self, request: socket.socket) -> None:
+        """It has shown who it is, and keeps its place."""
+        with self._changed:
+            life = self._connections.get(request)
+            if life is not None:
+                life.known = True

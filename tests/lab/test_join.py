@@ -33,7 +33,10 @@ def test_a_machine_joins_as_a_service_and_stays(cluster: LabCluster, pyz: Path) 
     node.run("systemctl", "enable", "--now", "--quiet", "hakuriver-runner")
     cluster.wait_online("bare")
     assert cluster.node_rows()["bare"]["driver"] == "systemd"
-    assert TOKEN not in node.sh("ps axww -o args") + node.run("systemctl", "cat", "hakuriver-runner").out
+    assert (
+        TOKEN
+        not in node.sh("ps axww -o args") + node.run("systemctl", "cat", "hakuriver-runner").out
+    )
     for container in ("NULL", ENVIRONMENT):
         task = cluster.wait_final(cluster.submit("pwd", targets=["bare"], container_name=container))
         assert cluster.output(task).decode() in ("/shared/shared_data\n", "/shared\n"), task

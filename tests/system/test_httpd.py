@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -392,6 +392,22 @@ class TestLimits:
                 assert (status, headers["Connection"]) == (503, "close")
                 assert json.loads(body)["error"] == "unavailable"
             wait_until(lambda: live.ask("GET", "/echo/x")[0] == 200)
+
+    def test_strangers_who_say_nothing_keep_nobody_out(self) -> None:
+        hello = b"GET /echo/x HTTP/1.1\r\nAuthorization: Bearer s3cret\r\n\r\n"
+        with serving("s3cret", connections=4) as live, live.dial() as friend, ExitStack() as crowd:
+            friend.sendall(hello)
+            assert friend.recv(12) == b"HTTP/1.1 200"
+            for number in range(20):
+                stranger = crowd.enter_context(live.dial())
+                if number % 2:
+                    stranger.sendall(b"GET / HT")
+            with live.dial() as another:
+                another.sendall(hello)
+                assert another.recv(12) == b"HTTP/1.1 200"
+            friend.recv(4096)
+            friend.sendall(hello)
+            assert friend.recv(12) == b"HTTP/1.1 200", "who has shown who it is keeps its place"
 
 
 class TestStopping:
