@@ -112,6 +112,9 @@ class Node:
             "storage-driver": "overlay2",
         }
         self.put("/etc/docker/daemon.json", json.dumps(settings))
+        # Else systemd gives it up after the third restart in a minute.
+        limits = "[Unit]\nStartLimitIntervalSec=0\n"
+        self.put("/etc/systemd/system/docker.service.d/lab.conf", limits)
 
     def _wait_booted(self) -> None:
         def booted() -> bool:
