@@ -21,7 +21,7 @@ from hakuriver.model.tarball import IMAGE_LABEL, Version, image_of
 from hakuriver.runner.drivers import CannotStart
 from hakuriver.system.archive import read_archive
 from hakuriver.system.docker import Docker, NoEngine
-from hakuriver.system.docker_stream import load_image
+from hakuriver.system.docker_stream import Interrupted, load_image
 from hakuriver.system.plain import plain
 from hakuriver.system.tarballs import Lease, Tarballs
 
@@ -210,6 +210,7 @@ class Images:
             on_loaded(problem)
 
     def _load(self, loading: Loading) -> None:
+        why = ""
         for _ in range(_TRIES):
             version = loading.version
             try:
@@ -222,7 +223,11 @@ class Images:
                 if newest is None or newest == version:
                     raise
                 loading.version = newest
-        raise HakuRiverError(f"{loading.version.tarball} was removed again and again")
+                why = f"{loading.version.tarball} was removed again and again"
+            except Interrupted as error:
+                why = error.detail
+                loading.percent = 0
+        raise HakuRiverError(why)
 
     def _load_leased(self, loading: Loading, lease: Lease) -> None:
         version = loading.version

@@ -47,11 +47,15 @@ def save_image(docker: Docker, image: str, target: IO[bytes], on_bytes: OnBytes)
     return size, digest.hexdigest()
 
 
+class Interrupted(HakuRiverError):
+    """Somebody ended the docker client; it says nothing of what it was to work on."""
+
+
 def load_image(docker: Docker, path: Path, *, sha256: str, size: int, on_bytes: OnBytes) -> str:
     """Give an archive to the engine; what docker said. sha256 "" is not checked.
 
-    Raises Damaged, and then nothing was loaded; NoEngine; FileNotFoundError and other OSErrors of
-    the archive; HakuRiverError with docker's words.
+    Raises Damaged, and then nothing was loaded; Interrupted; NoEngine; FileNotFoundError and other
+    OSErrors of the archive; HakuRiverError with docker's words.
     """
     digest, done_bytes = hashlib.sha256(), 0
     with open(path, "rb") as source, _Program(docker, "load", stdin=subprocess.PIPE) as program:
@@ -77,6 +81,8 @@ def load_image(docker: Docker, path: Path, *, sha256: str, size: int, on_bytes: 
 
 
 def _check(done: Completed, what: str) -> None:
+    if done.code < 0 or done.code > 128:
+        raise Interrupted(f"{what} was stopped by a signal")
     if done.code:
         check_engine(done)
         raise HakuRiverError(f"{what}: {done.error}")

@@ -101,6 +101,8 @@ def _status(task: dict[str, Any], code: int | None, started: bool, acts: Acts) -
 def _is_excused(message: str, started: bool, acts: Acts) -> bool:
     if "the node restarted" in message or "engine stopped" in message:
         return acts.rebooted
+    if "cannot be loaded" in message and "engine" in message:
+        return not started  # Decided so: an engine that dies over a tarball fails the task.
     if "log" in message or "shared" in message or "No space" in message:
         return acts.disk and not started
     return False

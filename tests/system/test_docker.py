@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hakuriver.system.command import Completed
-from hakuriver.system.docker import NoEngine, check_engine, engine_error
+from hakuriver.system.docker import Docker, NoEngine, check_engine, engine_error
+from hakuriver.system.docker_stream import Interrupted, load_image
 
 ID = "81f432131aa5"
 
@@ -43,3 +46,17 @@ def test_a_refusal_is_told_in_the_engines_words(lines: tuple[str, ...], said: st
     done = failed(*lines)
     check_engine(done)
     assert engine_error(done) == said
+
+
+@pytest.mark.parametrize("signal", ["KILL", "TERM"])
+def test_a_client_that_somebody_ended_says_nothing_of_the_archive(
+    tmp_path: Path, signal: str
+) -> None:
+    """docker stands behind a program that ends instead, as `sudo -n` stands in front of it."""
+    ends = tmp_path / "ends"
+    ends.write_text(f"#!/bin/sh\ncat >/dev/null; kill -{signal} $$\n")
+    ends.chmod(0o755)
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(b"x" * 5000)
+    with pytest.raises(Interrupted, match="was stopped by a signal"):
+        load_image(Docker((str(ends),)), archive, sha256="", size=5000, on_bytes=lambda done: None)
