@@ -18,6 +18,7 @@ from pathlib import Path
 from hakuriver.model.errors import UsageError
 
 HANDSHAKE_SECONDS = 10.0
+_GOODBYE_SECONDS = 10.0
 _PIECE = 1 << 16
 _HANDSHAKE = b"\x16"
 """The first byte of a TLS connection: RFC 8446, section 5.1."""
@@ -99,19 +100,26 @@ class _Pump:
 
     We may end our direction and go on reading, but once the peer has ended, it is over for both:
     without a close_notify OpenSSL sends nothing more, and with one of ours it reads nothing more.
+    Once our end is closed, only what we had said is still sent, to a peer that goes on taking it:
+    whoever keeps a connection open, or takes nothing, must not keep this thread with it.
     """
 
     def __init__(self, secured: ssl.SSLSocket, plain: socket.socket) -> None:
         self._secured, self._plain = secured, plain
         self._in, self._out = b"", b""  # What is on its way to us, and from us.
-        self._in_over = self._out_over = False
+        self._in_over = self._out_over = self._closed = False
         self._waits: dict[str, int] = {}
 
     def run(self) -> None:
         with self._secured, self._plain, suppress(OSError):
-            while not self._in_over or self._in:
+            while not self._over():
                 if not self._step():
                     self._wait()
+
+    def _over(self) -> bool:
+        if self._closed and self._out_over and not self._out:
+            return True
+        return self._in_over and not self._in
 
     def _step(self) -> bool:
         """Whatever can be done now; False if there was nothing."""
@@ -174,16 +182,23 @@ class _Pump:
         return True
 
     def _wait(self) -> None:
+        """Until something can be done. Raises TimeoutError for a peer that keeps us waiting."""
         poll = select.poll()
         secured = 0
         for events in self._waits.values():
             secured |= events
-        plain = (select.POLLOUT if self._in else 0) | (
-            0 if self._out or self._out_over else select.POLLIN
-        )
-        # Errors and hang-ups are told whatever is asked for: of an end that is over we want none.
         if secured:
             poll.register(self._secured, secured)
-        if plain:
-            poll.register(self._plain, plain)
-        poll.poll()
+        # Hang-ups are told whatever is asked for, and once they are known, again and again.
+        if not self._closed:
+            wanted = (select.POLLOUT if self._in else 0) | (
+                0 if self._out or self._out_over else select.POLLIN
+            )
+            poll.register(self._plain, wanted)
+        found = poll.poll(_GOODBYE_SECONDS * 1000 if self._closed else None)
+        if not found:
+            raise TimeoutError
+        self._closed = self._closed or any(
+            descriptor == self._plain.fileno() and events & select.POLLHUP
+            for descriptor, events in found
+        )

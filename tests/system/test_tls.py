@@ -12,8 +12,17 @@ from pathlib import Path
 import pytest
 
 from hakuriver.model.errors import UsageError
-from hakuriver.system.tls import NotTls, accepted, connected, server_context, why
+from hakuriver.system import tls
+from hakuriver.system.tls import (
+    NotTls,
+    accepted,
+    client_context,
+    connected,
+    server_context,
+    why,
+)
 from tests.support.certificates import Certificates, make_certificates
+from tests.support.wait import wait_until
 
 MIB = 1 << 20
 
@@ -45,6 +54,20 @@ def pair(made: Certificates) -> Pair:
         server.join()
     for each in (client, ends[0]):
         each.settimeout(10)
+    return client, ends[0]
+
+
+def stubborn(made: Certificates) -> Pair:
+    """(TLS connection of a client that has shaken hands and does nothing more, server's plain end)"""
+    context = server_context(str(made.cert), str(made.key))
+    near, far = socket.socketpair()
+    far.settimeout(10)
+    ends: list[socket.socket] = []
+    server = threading.Thread(target=lambda: ends.append(accepted(far, context)))
+    server.start()
+    trusting = client_context(str(made.ca))
+    client = trusting.wrap_socket(near, server_hostname="127.0.0.1")
+    server.join()
     return client, ends[0]
 
 
@@ -117,6 +140,31 @@ def test_an_end_that_is_cut_ends_the_other(ends: Pair) -> None:
     client, server = ends
     client.shutdown(socket.SHUT_RDWR)
     assert server.recv(1) == b""
+
+
+@pytest.mark.parametrize("pending", [b"", b"x" * 8 * MIB], ids=["idle", "takes nothing"])
+def test_a_peer_that_stays_keeps_no_thread_once_we_are_gone(
+    made: Certificates, pending: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else everybody could fill the host with threads, one forgotten connection at a time."""
+    monkeypatch.setattr(tls, "_GOODBYE_SECONDS", 0.1)
+    known = set(threading.enumerate())
+    client, server = stubborn(made)
+    with client:
+        server.setblocking(False)
+        with suppress(BlockingIOError):
+            while pending:
+                server.send(pending)
+        server.close()
+        wait_until(lambda: not set(threading.enumerate()) - known, message="its thread is gone")
+
+
+def test_a_last_answer_arrives_although_we_are_gone(ends: Pair) -> None:
+    client, server = ends
+    sender = threading.Thread(target=lambda: (server.sendall(b"x" * MIB), server.close()))
+    sender.start()
+    assert len(drain(client)) == MIB
+    sender.join()
 
 
 def test_whoever_does_not_speak_tls_is_told_apart(made: Certificates) -> None:
