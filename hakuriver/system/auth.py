@@ -43,6 +43,13 @@ def _token_of_websocket(headers: Mapping[str, str]) -> bytes:
     return b""
 
 
+def offers_token(headers: Mapping[str, str]) -> bool:
+    """Whether there is one, right or wrong, in any of the places where it may be."""
+    return "authorization" in headers or _TOKEN_PROTOCOL in headers.get(
+        "sec-websocket-protocol", ""
+    )
+
+
 def check_origin(headers: Mapping[str, str]) -> None:
     """Raise Forbidden for a request of somebody else's page. Programs send no Origin."""
     origin = headers.get("origin")
@@ -95,7 +102,7 @@ _HINT = (
 
 
 def _refusal(headers: Mapping[str, str]) -> str:
-    if "authorization" in headers:
+    if offers_token(headers):
         return "the token is wrong"
     return "the session is over" if session_of(headers) else "a token is needed"
 

@@ -17,7 +17,7 @@ from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Generic
 
 from hakuriver.model.errors import BadRequest, HakuRiverError, Unauthorized, Unavailable, UsageError
-from hakuriver.system.auth import admit
+from hakuriver.system.auth import admit, offers_token
 from hakuriver.system.http_connection import (
     LINGER_SECONDS,
     Connection,
@@ -74,7 +74,7 @@ class HttpServer(Generic[C]):
             except HakuRiverError as error:
                 if is_open and token:
                     return False
-                if isinstance(error, Unauthorized) and "authorization" in headers:
+                if isinstance(error, Unauthorized) and offers_token(headers):
                     known.wrong_token(peer)
                 raise
 
@@ -221,7 +221,8 @@ class _Server(ThreadingHTTPServer):
         self.mark(request, busy=False, seconds=tls.HANDSHAKE_SECONDS)
         try:
             request.settimeout(tls.HANDSHAKE_SECONDS)
-            secured = tls.accepted(request, self._tls)
+            # TLS takes the socket that it gets; by ours the connection can still be cut.
+            secured = tls.accepted(request.dup(), self._tls)
         except tls.NotTls:
             error = BadRequest("this port speaks TLS", "Use https:// and set network.tls_ca.")
             with suppress(OSError):
@@ -231,8 +232,14 @@ class _Server(ThreadingHTTPServer):
             _LOG.debug("a TLS handshake failed: %s", error)
             return None
         with self._changed:
-            self._connections.pop(request, None)
-            self._connections[secured] = _Life()
+            life = self._connections.pop(request, None)
+            if life is not None:
+                self._connections[secured] = life
+        request.close()
+        if life is None:
+            # It gave way meanwhile.
+            secured.close()
+            return None
         return secured
 
     def _turn_away(self, request: socket.socket) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 
 from hakuriver.runner.drivers import Assignment, CannotStart
 from hakuriver.runner.record import EXIT, STARTED
@@ -30,14 +32,24 @@ def make_files(assignment: Assignment) -> None:
     make_record(assignment, for_others=True)
     for path in (assignment.stdout, assignment.stderr):
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(path, flags, 0o666)
-            try:
-                os.fchmod(descriptor, 0o666)
-            finally:
-                os.close(descriptor)
+            _make_log(path)
         except OSError as error:
             raise CannotStart(f"cannot make the log {path}: {error.strerror}") from None
+
+
+def _make_log(path: os.PathLike[str]) -> None:
+    """What an earlier task has put under the name is not opened to everybody: neither what a link
+    of either kind leads to, nor a pipe, which would hold us up. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    guards = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags | guards, 0o666)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+            raise OSError(errno.EEXIST, "something else has this name")
+        os.fchmod(descriptor, 0o666)
+    finally:
+        os.close(descriptor)
 
 
 def remove_record(assignment: Assignment) -> None:
