@@ -44,6 +44,7 @@ from hakuriver.system.lockfile import LockFile
 from hakuriver.system.router import Router
 from hakuriver.system.strangers import Strangers
 from hakuriver.system.ticker import Ticker
+from hakuriver.system.tokens import open_secrets
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,9 @@ def main(argv: list[str]) -> int:
     config = load_config(options.config, overrides)
     log_file = config.text("paths.host_log_file")
     logs.setup("host", file=Path(log_file) if log_file else None)
+    for path in open_secrets(config):
+        log.warning("%s holds a secret and everybody here can read it: chmod o= %s", path, path)
+    daemon.allow_many_files()
     stop = daemon.stop_requested(child=options.child)
     host = Host(config)
     try:

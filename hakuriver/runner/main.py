@@ -41,6 +41,7 @@ from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
 from hakuriver.system.router import Router
 from hakuriver.system.ticker import Ticker
+from hakuriver.system.tokens import open_secrets
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ def main(argv: list[str]) -> int:
         return 0
     log_file = config.text("paths.runner_log_file")
     logs.setup("runner", file=Path(log_file) if log_file else None)
+    for path in open_secrets(config):
+        log.warning("%s holds a secret and everybody here can read it: chmod o= %s", path, path)
     runner = Runner(config)
     try:
         runner.start()

