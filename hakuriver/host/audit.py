@@ -16,6 +16,7 @@ from hakuriver.system.router import C, Request, Response, Route
 log = logging.getLogger(__name__)
 
 _SHOWN = 60
+_READ_BYTES = 1 << 20
 USER = "x-hakuriver-user"
 """The header in which a client says who is using it. Nobody checks it: the token is the same for all."""
 
@@ -44,24 +45,36 @@ def _is_told(route: Route[C]) -> bool:
 
 def _telling(route: Route[C]) -> Any:
     def handler(request: Request, context: C) -> Response:
-        what = f"{who(request)}: {request.method} {plain(request.path[:300])}"
+        what = f"{who(request)}: {request.method} {plain(request.path[:300])}{_names(route, request)}"
         try:
             response = route.handler(request, context)
         except HakuRiverError as error:
             log.info("%s: refused: %s", what, plain(error.detail[:300]))
             raise
-        log.info("%s: %d%s", what, response.status, _result(route, response))
+        log.info("%s: %d%s", what, response.status, _result(response))
         return response
 
     return handler
 
 
-def _result(route: Route[C], response: Response) -> str:
-    """Of a submission, which tasks came of it."""
-    if route.pattern != "/submit" or not isinstance(response.body, bytes):
+def _names(route: Route[C], request: Request) -> str:
+    """Of the one request whose path does not say what it is about, the names in its body."""
+    if route.pattern != "/docker/host/create":
         return ""
-    return f" {plain(_message(response.body))}"
+    try:
+        body = request.json()
+    except HakuRiverError:
+        return ""
+    name, image = (str(body.get(key))[:_SHOWN] for key in ("container_name", "image_name"))
+    return f" {plain(name)} of {plain(image)}"
 
 
-def _message(body: bytes) -> str:
-    return str(json.loads(body).get("message", ""))[:200]
+def _result(response: Response) -> str:
+    """What the caller is told: of a submission, which tasks came of it."""
+    if not isinstance(response.body, bytes) or len(response.body) > _READ_BYTES:
+        return ""
+    try:
+        message = json.loads(response.body).get("message", "")
+    except (ValueError, AttributeError):
+        return ""
+    return f" {plain(str(message)[:200])}" if message else ""

@@ -6,9 +6,11 @@ per image: Config (the path of the image's configuration, whose name is its dige
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import stat
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +33,23 @@ class Archive:
     size: int
 
 
+class _Sips(io.FileIO):
+    """tarfile reads long names and attributes whole, as long as they say they are."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= _MANIFEST_MAX:
+            raise tarfile.ReadError("a header is too large")
+        return super().read(size) or b""
+
+
 def read_archive(path: Path) -> Archive:
     """Raises Refused if it is cut off, or not one image of docker's; OSError if it cannot be read."""
-    size = os.stat(path).st_size
+    facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        raise Refused(f"{path.name} is no file")
+    size = facts.st_size
     try:
-        with tarfile.open(path, "r:") as tar:
+        with _Sips(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             manifest, end = _scan(tar)
     except tarfile.TarError as error:
         raise Refused(f"{path.name} is damaged or no tarball: {error}") from None

@@ -73,6 +73,9 @@ class Tarballs:
         path = tarball if bare else tarball.with_suffix(".json")
         try:
             stamp = _stamp(path)
+            if not path.is_file():
+                # A pipe would hold up whoever opens it.
+                return f"{path.name} is no file"
             with self._lock:
                 known = self._known.get(path.name)
             if known is not None and known[0] == stamp:

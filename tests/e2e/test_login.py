@@ -73,9 +73,12 @@ def test_the_log_says_who_did_what(cluster: Cluster) -> None:
     task_id = cluster.client("--quiet", "--", "true").out.strip()
     cluster.client("kill", task_id)
     cluster.api("POST", "/kill/999999", headers={"X-HakuRiver-User": "eve%1b%5b31m"})
+    box = {"container_name": "box", "image_name": "x\x1b"}
+    cluster.api("POST", "/docker/host/create", box)
     log = cluster.logs()
     assert f"@127.0.0.1: POST /submit: 202 Task {task_id} accepted." in log
-    assert f"@127.0.0.1: POST /kill/{task_id}: 202" in log
+    assert f"@127.0.0.1: POST /kill/{task_id}: 202 Kill of task {task_id} requested." in log
+    assert "@127.0.0.1: POST /docker/host/create box of x\\x1b: refused" in log
     assert "@127.0.0.1: POST /kill/999999: refused: there is no task 999999" in log
     assert "\x1b" not in log
     assert "GET /" not in log, "what only reads is not written down"

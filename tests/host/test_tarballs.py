@@ -56,11 +56,14 @@ def test_what_cannot_be_used_is_told_and_passed_over(tmp_path: Path) -> None:
     write(tmp_path / "env-8.tar", {"manifest.json": manifest(RepoTags=["evil/x:base"])})
     (tmp_path / "env-7.tar").write_bytes(b"tar")
     (tmp_path / "env-7.json").write_text("{")
+    (tmp_path / "env-6.tar").write_bytes(b"tar")
+    os.mkfifo(tmp_path / "env-6.json")
     assert found.newest("env") == good
     texts = " | ".join(found.problems())
     assert "env-9.tar" in texts
     assert "env-8.tar holds the image evil/x:base" in texts
     assert "env-7.json is damaged" in texts
+    assert "env-6.json is no file" in texts
 
 
 def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:

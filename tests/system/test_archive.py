@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -85,4 +86,46 @@ def test_every_place_to_cut_it_off_is_noticed(tmp_path: Path) -> None:
 def test_what_is_no_tarball_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"\x7fELF" + bytes(range(256)) * 20)
     with pytest.raises(Refused, match="damaged or no tarball"):
+        read_archive(tmp_path / "a.tar")
+
+
+def header(kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_says_it_is_huge_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    """In a file with holes it costs nothing to write, and all our memory to read."""
+    path = tmp_path / "a.tar"
+    with open(path, "wb") as file:
+        file.write(header(kind, 1 << 32))
+        file.truncate(1 << 33)
+    with pytest.raises(Refused, match="header is too large"):
+        read_archive(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+def test_a_manifest_that_is_no_file_is_not_followed(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        info = tarfile.TarInfo("manifest.json")
+        info.type, info.linkname = kind, "/etc/passwd"
+        tar.addfile(info)
+    with pytest.raises(Refused, match="not written by docker save"):
+        read_archive(path)
+
+
+def test_members_are_looked_at_and_never_written(tmp_path: Path) -> None:
+    evil = {name: b"evil" for name in ("../evil", str(tmp_path / "evil"), "a/../../evil")}
+    (tmp_path / "in").mkdir()
+    path = write(tmp_path / "in" / "a.tar", {**evil, "manifest.json": manifest()})
+    assert read_archive(path).tags == (NAME,)
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "in", path]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tar")
+    with pytest.raises(Refused, match="no file"):
         read_archive(tmp_path / "a.tar")
