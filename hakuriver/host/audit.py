@@ -45,7 +45,9 @@ def _is_told(route: Route[C]) -> bool:
 
 def _telling(route: Route[C]) -> Any:
     def handler(request: Request, context: C) -> Response:
-        what = f"{who(request)}: {request.method} {plain(request.path[:300])}{_names(route, request)}"
+        what = (
+            f"{who(request)}: {request.method} {plain(request.path[:300])}{_names(route, request)}"
+        )
         try:
             response = route.handler(request, context)
         except HakuRiverError as error:

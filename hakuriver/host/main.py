@@ -42,6 +42,7 @@ from hakuriver.system.httpc import HttpClient
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
 from hakuriver.system.router import Router
+from hakuriver.system.session import session_key
 from hakuriver.system.strangers import Strangers
 from hakuriver.system.ticker import Ticker
 from hakuriver.system.tokens import open_secrets
@@ -165,6 +166,7 @@ class Host:
         )
         strangers, tls = Strangers(), tls_of(config)
         self._joining = Joining(config, ids.identity.cluster)
+        sessions = session_key(config.token, ids.identity.cluster)
         desk = Desk(
             cluster=cluster,
             fleet=self._fleet,
@@ -186,7 +188,9 @@ class Host:
                 ),
             ),
             shared_dir=shared_dir,
-            access=Access(config.token, tls is not None, strangers, lambda: self._server.port),
+            access=Access(
+                config.token, sessions, tls is not None, strangers, lambda: self._server.port
+            ),
             joining=self._joining,
         )
         self._server = HttpServer(
@@ -194,6 +198,7 @@ class Host:
             Router(audited(ROUTES)),
             desk,
             token=config.token,
+            sessions=sessions,
             names={config.text("network.host_reachable_address"), socket.gethostname()},
             strangers=strangers,
             tls=tls,

@@ -39,9 +39,10 @@ KEY_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What stands between us and callers."""
+    """What stands between us and callers. sessions: the key of their cookies."""
 
     token: str
+    sessions: str
     tls: bool
     strangers: Strangers
     port: Callable[[], int]

@@ -7,9 +7,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from hakuriver.host.audit import who
 from hakuriver.model.errors import BadRequest, Unauthorized
 from hakuriver.system.auth import authorized, check_origin
-from hakuriver.system.plain import plain
 from hakuriver.system.router import Request, Response
 from hakuriver.system.session import is_session, new_session, session_of, set_cookie
 
@@ -32,8 +32,8 @@ def login(request: Request, desk: Desk) -> Response:
     if token and not right:
         desk.access.strangers.wrong_token(request.peer)
         raise Unauthorized("the token is wrong", "It is auth.token in the config file of the host.")
-    log.info("login from %s", plain(request.peer))
-    cookie = new_session(token, time.time()) if token else ""
+    log.info("%s: logged in", who(request))
+    cookie = new_session(desk.access.sessions, time.time()) if token else ""
     return Response(204, b"", (set_cookie(cookie, secure=desk.access.tls),))
 
 
@@ -46,6 +46,6 @@ def session(request: Request, desk: Desk) -> Response:
     """{"needs_token", "logged_in"}: what a page asks before anything else."""
     token = desk.access.token
     known = authorized(request.headers, token) or is_session(
-        session_of(request.headers), token, time.time()
+        session_of(request.headers), desk.access.sessions, time.time()
     )
     return Response.json({"needs_token": bool(token), "logged_in": known})

@@ -65,6 +65,7 @@ def admit(
     headers: Mapping[str, str],
     token: str,
     *,
+    sessions: str = "",
     method: str = "GET",
     now: float = 0.0,
     names: Collection[str] = (),
@@ -76,11 +77,13 @@ def admit(
     changes something needs a header that foreign pages cannot set. Without a token any page in a
     browser on this machine could have commands run here: then we have to be called by an address,
     or by one of our names, because a foreign name can be made to point here.
+
+    sessions is the key of the cookies that are taken; "": none are.
     """
     if token and authorized(headers, token):
         return
     if token:
-        if not is_session(session_of(headers), token, now):
+        if not is_session(session_of(headers), sessions, now):
             raise Unauthorized(_refusal(headers), _HINT)
         check_origin(headers)
         if method not in ("GET", "HEAD") and GUARD not in headers:

@@ -47,8 +47,9 @@ class HttpServer(Generic[C]):
     """Serves the routes of a router on one address, in threads.
 
     Raises UsageError when the address cannot be listened on. Port 0 takes a free one; an IPv6
-    address comes with or without brackets. With a token, every request needs it, but for those of
-    open routes; without one, names are those that we may be called by, besides addresses.
+    address comes with or without brackets. With a token, every request needs it, or the cookie of
+    a session that `sessions` is the key of, but for those of open routes; without one, names are
+    those that we may be called by, besides addresses.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class HttpServer(Generic[C]):
         context: C,
         *,
         token: str = "",
+        sessions: str = "",
         names: Collection[str] = (),
         strangers: Strangers | None = None,
         tls: ssl.SSLContext | None = None,
@@ -65,11 +67,19 @@ class HttpServer(Generic[C]):
         name: str,
     ) -> None:
         known = strangers or Strangers()
+        our_names = {each.lower() for each in names}
 
         def guard(method: str, path: str, headers: Mapping[str, str], peer: str) -> bool:
             is_open = router.is_open(method, path)
             try:
-                admit(headers, token, method=method, now=time.time(), names=names)
+                admit(
+                    headers,
+                    token,
+                    sessions=sessions,
+                    method=method,
+                    now=time.time(),
+                    names=our_names,
+                )
                 return True
             except HakuRiverError as error:
                 if is_open and token:

@@ -1,7 +1,8 @@
 """Sessions of browsers: a cookie that proves, for a while, that its bearer once knew the token.
 
-The value is "EXPIRES.MAC"; the MAC's key is the token, so another token ends all sessions, and
-nothing has to be stored. The token itself never goes into a browser's cookie jar.
+The value is "EXPIRES.MAC"; the MAC's key comes from the token and the cluster's id, so another token
+ends all sessions, and nothing has to be stored. The token itself never goes into a browser's cookie
+jar, and another cluster of the same token, on another port of this machine, does not take the cookie.
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ GUARD = "x-hakuriver"
 """A header that only a page of ours, or a program, can set: browsers ask first for foreign pages."""
 
 
-def new_session(token: str, now: float) -> str:
+def session_key(token: str, cluster: str) -> str:
+    """What the sessions of a cluster are signed with; "" without a token: there are none then."""
+    return _mac(token, f"hakuriver sessions of {cluster}") if token else ""
+
+
+def new_session(key: str, now: float) -> str:
     expires = str(int(now) + SECONDS)
-    return f"{expires}.{_mac(token, expires)}"
+    return f"{expires}.{_mac(key, expires)}"
 
 
-def is_session(value: str, token: str, now: float) -> bool:
+def is_session(value: str, key: str, now: float) -> bool:
+    """Never with the key ""."""
     expires, _, mac = value.partition(".")
     if not (expires.isascii() and expires.isdigit() and len(expires) < 16):
         return False
-    right = hmac.compare_digest(
-        mac.encode("utf-8", "surrogateescape"), _mac(token, expires).encode()
-    )
-    return right and now < int(expires) <= now + SECONDS + 60
+    right = hmac.compare_digest(mac.encode("utf-8", "surrogateescape"), _mac(key, expires).encode())
+    return bool(key) and right and now < int(expires) <= now + SECONDS + 60
 
 
 def session_of(headers: Mapping[str, str]) -> str:
@@ -47,6 +52,6 @@ def set_cookie(value: str, *, secure: bool) -> tuple[str, str]:
     return ("Set-Cookie", f"{COOKIE}={value}; {attributes}{'; Secure' if secure else ''}")
 
 
-def _mac(token: str, expires: str) -> str:
-    key = token.encode("utf-8", "surrogateescape")
-    return hmac.new(key, f"hakuriver session {expires}".encode(), hashlib.sha256).hexdigest()
+def _mac(key: str, text: str) -> str:
+    secret = key.encode("utf-8", "surrogateescape")
+    return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()

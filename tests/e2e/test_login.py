@@ -35,6 +35,7 @@ def test_a_browser_logs_in_and_out(cluster: Cluster) -> None:
     assert (status, body) == (204, b"")
     cookie = headers["Set-Cookie"].partition(";")[0]
     assert TOKEN not in cookie
+    assert "@127.0.0.1: logged in" in cluster.logs()
     assert json.loads(ask(host, "GET", "/session", Cookie=cookie)[2])["logged_in"] is True
     assert ask(host, "GET", "/tasks", Cookie=cookie)[0] == 200
     argv = {"command": "true"}

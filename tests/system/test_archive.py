@@ -118,7 +118,7 @@ def test_a_manifest_that_is_no_file_is_not_followed(tmp_path: Path, kind: bytes)
 
 
 def test_members_are_looked_at_and_never_written(tmp_path: Path) -> None:
-    evil = {name: b"evil" for name in ("../evil", str(tmp_path / "evil"), "a/../../evil")}
+    evil = dict.fromkeys(("../evil", str(tmp_path / "evil"), "a/../../evil"), b"evil")
     (tmp_path / "in").mkdir()
     path = write(tmp_path / "in" / "a.tar", {**evil, "manifest.json": manifest()})
     assert read_archive(path).tags == (NAME,)

@@ -14,7 +14,9 @@ def test_a_token_is_a_line_of_text(token: str) -> None:
     check_token(token)
 
 
-@pytest.mark.parametrize("token", ["s3cret\n5", "s3cret\r\nX-Evil: 1", " s3cret", "s3cret ", "s3cret\x00", "\x1b[31m"])
+@pytest.mark.parametrize(
+    "token", ["s3cret\n5", "s3cret\r\nX-Evil: 1", " s3cret", "s3cret ", "s3cret\x00", "\x1b[31m"]
+)
 def test_a_token_that_could_end_a_header_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_token(token)
