@@ -245,7 +245,8 @@ def _await_node(url: str, config: Config, children: list[_Child]) -> None:
 
 @contextlib.contextmanager
 def _api(url: str, config: Config) -> Iterator[HostApi]:
-    with contextlib.closing(HttpClient(url, token=config.token)) as http:
+    ca = config.text("network.tls_ca")
+    with contextlib.closing(HttpClient(url, token=config.token, ca=ca)) as http:
         yield HostApi(http, url)
 
 

@@ -107,3 +107,13 @@ def test_a_certificate_that_cannot_be_used_is_said_at_the_start(
         done = cluster.run(role, check=False, timeout=15, **environ)
         assert done.returncode == 2, done.err
         assert str(cert) in done.err
+
+
+def test_up_speaks_it_too(cluster: Cluster, made: Certificates) -> None:
+    files: Any = {
+        "HAKURIVER_NETWORK_TLS_CERT": str(made.cert),
+        "HAKURIVER_NETWORK_TLS_KEY": str(made.key),
+        "HAKURIVER_NETWORK_TLS_CA": str(made.ca),
+    }
+    done = cluster.run("up", "--once", "--", "echo", "hi", timeout=60, **files)
+    assert "hi" in done.out
