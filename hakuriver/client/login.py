@@ -27,7 +27,10 @@ def login(given: argparse.Namespace, _: HostApi, out: Output) -> int:
     elif sys.stdin.isatty():
         from getpass import getpass
 
-        token = getpass(f"Token of {url}: ").strip()
+        try:
+            token = getpass(f"Token of {url}: ").strip()
+        except EOFError:
+            token = ""
     else:
         token = sys.stdin.readline().strip()
     if not token:

@@ -7,17 +7,10 @@ from pathlib import Path
 
 from hakuriver import PROTOCOL, __version__
 from hakuriver.model.errors import NotFound
-from hakuriver.model.node_messages import JoinAnswer
+from hakuriver.model.node_messages import JOIN_SETTINGS, JoinAnswer
 from hakuriver.system import program
 from hakuriver.system.config import Config
 
-SHARED = (
-    "paths.shared_dir",
-    "docker.container_dir",
-    "docker.shm_size",
-    "timing.heartbeat_interval",
-)
-"""Settings that a runner takes from its host, if it has none of its own."""
 _FETCH = (
     "import os, urllib.request as r; "
     'h = {{"Authorization": "Bearer " + os.environ.get("HAKURIVER_TOKEN", "")}}; '
@@ -31,7 +24,7 @@ class Joining:
         self._cluster = cluster
 
     def answer(self) -> JoinAnswer:
-        values = {name: self._config.values[name] for name in SHARED}
+        values = {name: self._config.values[name] for name in JOIN_SETTINGS}
         return JoinAnswer(__version__, PROTOCOL, program.build(), self._cluster, values)
 
     def commands(self, port: int) -> list[str]:

@@ -126,11 +126,22 @@ def read_node_name(fields: Fields, name: str = "node") -> str:
     return node
 
 
+JOIN_SETTINGS = (
+    "paths.shared_dir",
+    "docker.container_dir",
+    "docker.shm_size",
+    "timing.heartbeat_interval",
+)
+"""Settings that a runner takes from its host, if it has none of its own. What a node allows, whom it
+trusts and which programs it calls is never among them."""
+
+
 @dataclass(frozen=True, slots=True)
 class JoinAnswer:
     """GET /v1/join of the host: settings by name, for a runner that has none of its own.
 
-    Fields that are not known are left alone: another version may have more of them.
+    Fields that are not known are left alone: another version may have more of them. Settings that
+    are not for the host to say are left out.
     """
 
     version: str
@@ -153,5 +164,9 @@ class JoinAnswer:
                 protocol=fields.whole("protocol"),
                 build=fields.text("build", ""),
                 cluster=fields.text("cluster"),
-                settings=dict(fields.mapping("settings")),
+                settings={
+                    name: value
+                    for name, value in fields.mapping("settings").items()
+                    if name in JOIN_SETTINGS
+                },
             )

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.test_shell import Typist
 from tests.support.cluster import Cluster
 from tests.support.program import Program
 
@@ -118,3 +119,20 @@ def test_a_token_may_come_from_a_file_that_is_named(cluster: Cluster, tmp_path: 
     for role in ("host", "runner"):
         done = cluster.run(role, "--token-file", str(tmp_path / "no"), check=False, timeout=15)
         assert (done.returncode, "token_file" in done.err) == (2, True), done.err
+
+
+def test_a_token_that_is_typed_is_not_shown(cluster: Cluster, tmp_path: Path) -> None:
+    host = cluster.start_host(auth_token=TOKEN)
+    argv = [*cluster.program, "client", "login", "--host", f"127.0.0.1:{host.port}"]
+    home = {**cluster.environ(), "HAKURIVER_HOME": str(tmp_path / "home"), "HAKURIVER_TOKEN": ""}
+    for typed, code in ((f"{TOKEN}\r", 0), ("\x04", 2)):
+        typist = Typist(argv, home)
+        try:
+            typist.wait_for(rb"Token of http")
+            typist.type(typed)
+            assert typist.wait() == code, typist.seen
+            assert TOKEN.encode() not in typist.seen
+            assert b"Traceback" not in typist.seen
+            assert typist.is_restored()
+        finally:
+            typist.close()

@@ -26,7 +26,7 @@ from hakuriver.model.messages import (
     WishOrder,
 )
 from hakuriver.model.node import Capacity, Engine, NodeInfo, NumaNode, Vitals
-from hakuriver.model.node_messages import node_from_json, node_to_json
+from hakuriver.model.node_messages import JoinAnswer, node_from_json, node_to_json
 from hakuriver.model.submission import read_submission
 from hakuriver.model.task import Ended, Observed, RefusedByNode, Result, State, Wish
 
@@ -308,3 +308,18 @@ def test_a_numa_node_that_cannot_be_is_refused(numa: object) -> None:
     assert node_from_json(NODE).capacity.numa == {}
     with pytest.raises(Refused):
         node_from_json({**NODE, "capacity": {**CAPACITY, "numa": numa}})
+
+
+def test_a_host_cannot_say_what_a_node_allows() -> None:
+    """Whoever makes a machine join gets no further than the cluster's own settings."""
+    evil = {
+        "runner.allow_privileged": True,
+        "runner.allowed_mounts": ["/"],
+        "environment.runner_user": "root",
+        "paths.numactl_path": "/tmp/evil",
+        "network.tls_ca": "/tmp/evil.pem",
+        "auth.auth": "none",
+    }
+    answer = {"version": "1", "protocol": 1, "build": "", "cluster": "c"}
+    given = JoinAnswer.from_json({**answer, "settings": {**evil, "paths.shared_dir": "/mnt"}})
+    assert given.settings == {"paths.shared_dir": "/mnt"}
