@@ -53,6 +53,9 @@ def client_context(ca: str) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"cannot use network.tls_ca {ca}: {_reason(error)}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Python 3.13 asks for extensions that authorities of labs often lack; what is believed must not
+    # depend on the Python of a node.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
