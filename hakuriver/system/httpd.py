@@ -232,7 +232,8 @@ class _Server(ThreadingHTTPServer):
         try:
             request.settimeout(tls.HANDSHAKE_SECONDS)
             # TLS takes the socket that it gets; by ours the connection can still be cut.
-            secured = tls.accepted(request.dup(), self._tls)
+            with request.dup() as given:
+                secured = tls.accepted(given, self._tls)
         except tls.NotTls:
             error = BadRequest("this port speaks TLS", "Use https:// and set network.tls_ca.")
             with suppress(OSError):
