@@ -33,6 +33,7 @@ OnProgress = Callable[[str], None]
 
 _STEP_PERCENT = 5
 _TRIES = 3
+_LEFT_SECONDS = 60.0
 _REMEMBERED = 200
 
 
@@ -267,7 +268,11 @@ class Images:
     # Images that nothing needs any more
 
     def tidy(self) -> None:
-        """Remove earlier versions of environments that no container uses."""
+        """Remove earlier versions of environments that no container uses, and leases of our own that
+        an earlier life has left."""
+        with self._lock:
+            reading = {each.version.tarball for each in self._loading.values()}
+        self._tarballs.drop_leases(self._node, but=reading, older_than=_LEFT_SECONDS)
         with contextlib.suppress(NoEngine):
             self._remove_superseded()
 

@@ -11,7 +11,8 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hakuriver.model.errors import Refused
@@ -113,6 +114,16 @@ class Tarballs:
         except FileNotFoundError:
             return holders
         return sorted(holders)
+
+    def drop_leases(self, node: str, *, but: Collection[str], older_than: float) -> None:
+        """Those that a runner which was killed has left, so not of the tarballs that are read now."""
+        with contextlib.suppress(OSError):
+            for path in (self.folder / LEASES).iterdir():
+                tarball = path.name.removesuffix(f".{node}")
+                if not tarball.endswith(".tar") or tarball in but:
+                    continue
+                if time.time() - path.stat().st_mtime > older_than:
+                    path.unlink(missing_ok=True)
 
 
 class Lease:

@@ -138,3 +138,15 @@ def test_versions_rise_whatever_the_clock_says(tmp_path: Path) -> None:
     put(tmp_path, version(500))
     assert publisher.next_time("env") == 501
     assert publisher.next_time("other") == 100
+
+
+def test_leases_that_a_killed_runner_left_are_dropped_by_itself_alone(tmp_path: Path) -> None:
+    folder = tmp_path / LEASES
+    folder.mkdir()
+    names = ("a-1.tar.n1", "b-1.tar.n1", "c-1.tar.n1", "a-1.tar.n2", "a-1.tar.xn1")
+    for name in names:
+        (folder / name).touch()
+        if name != "c-1.tar.n1":
+            os.utime(folder / name, (1000, 1000))
+    Tarballs(tmp_path).drop_leases("n1", but=["b-1.tar"], older_than=60)
+    assert {path.name for path in folder.iterdir()} == set(names) - {"a-1.tar.n1"}

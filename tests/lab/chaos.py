@@ -377,8 +377,8 @@ class Chaos:
             return not left
 
         try:
-            # The sweep of containers comes once a minute.
-            wait_until(nothing, timeout=75)
+            # The sweeps of containers and of leases come once a minute.
+            wait_until(nothing, timeout=150)
         except AssertionError:
             return [f"{what}: {found[:300]}" for what, found in left.items()]
         return []

@@ -20,6 +20,10 @@ UNSEEN = (
 OUTSIDE = "stopped from outside HakuRiver (docker stop, kill or rm)"
 
 
+_NO_SHELL = (125, 126, 127)
+_ATTEMPTS = 3
+
+
 def ending_of(assignment: Assignment, exit_code: int | None, problem: str) -> Ending:
     found = assignment.exit()
     started = assignment.started()
@@ -36,11 +40,15 @@ def ending_of(assignment: Assignment, exit_code: int | None, problem: str) -> En
     if started is None or started.by_runner:
         image = image_of(assignment.order.container or "")
         never_ran = f"image {image} has no /bin/sh that can be run"
-    if never_ran and (problem or exit_code not in (125, 126, 127)):
+    if never_ran and (problem or exit_code not in _NO_SHELL):
         never_ran = (
             f"the container ended before the task began: {problem or f'exit code {exit_code}'}"
         )
-    again = bool(never_ran) and problem in (ENGINE_STOPPED, WENT_AWAY)
+    again = bool(never_ran) and (
+        problem in (ENGINE_STOPPED, WENT_AWAY)
+        # Nor did the engine itself get far enough; an image that always ends so is not tried for ever.
+        or (not problem and exit_code not in _NO_SHELL and assignment.key[1] < _ATTEMPTS)
+    )
     if again and not _claim(assignment):
         never_ran, again = "", False  # A keeper was quicker.
     if not problem and not never_ran:
