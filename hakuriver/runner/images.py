@@ -20,8 +20,8 @@ from hakuriver.model.node_messages import SyncState
 from hakuriver.model.tarball import IMAGE_LABEL, Version, image_of
 from hakuriver.runner.drivers import CannotStart
 from hakuriver.system.archive import read_archive
-from hakuriver.system.docker import Docker, NoEngine
-from hakuriver.system.docker_stream import Interrupted, load_image
+from hakuriver.system.docker import Docker, Interrupted, NoEngine
+from hakuriver.system.docker_stream import load_image
 from hakuriver.system.plain import plain
 from hakuriver.system.tarballs import Lease, Tarballs
 

@@ -22,6 +22,10 @@ class NoEngine(HakuRiverError):
     """There is no Docker engine that we may use."""
 
 
+class Interrupted(NoEngine):
+    """Somebody ended the docker client; it says nothing of what it was to work on."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
     version: str
@@ -61,7 +65,8 @@ class Docker:
     def run(
         self, *arguments: str, timeout: float = 60, env: Mapping[str, str] | None = None
     ) -> Completed:
-        """Raises NoEngine if it is the engine that does not answer; else see Completed.code."""
+        """Raises NoEngine if it is the engine that does not answer, Interrupted if the client was ended;
+        else see Completed.code."""
         argv = [
             argument.encode("utf-8", "surrogateescape") for argument in (*self.argv, *arguments)
         ]
@@ -70,7 +75,7 @@ class Docker:
         except CommandFailed as error:
             raise NoEngine(error.detail, "Install Docker, or start its engine.") from None
         if done.code < 0 or done.code > 128:
-            raise NoEngine(f"docker {arguments[0]} was stopped by a signal")
+            raise Interrupted(f"docker {arguments[0]} was stopped by a signal")
         if done.code != 0:
             check_engine(done)
         return done

@@ -15,7 +15,7 @@ from typing import IO
 
 from hakuriver.model.errors import Conflict, HakuRiverError
 from hakuriver.system.command import Completed, fixed_environment
-from hakuriver.system.docker import Docker, NoEngine, check_engine
+from hakuriver.system.docker import Docker, Interrupted, NoEngine, check_engine
 
 CHUNK = 1 << 20
 _HELD_BACK = 1 << 20
@@ -45,10 +45,6 @@ def save_image(docker: Docker, image: str, target: IO[bytes], on_bytes: OnBytes)
         done = program.end()
     _check(done, "docker save")
     return size, digest.hexdigest()
-
-
-class Interrupted(HakuRiverError):
-    """Somebody ended the docker client; it says nothing of what it was to work on."""
 
 
 def load_image(docker: Docker, path: Path, *, sha256: str, size: int, on_bytes: OnBytes) -> str:

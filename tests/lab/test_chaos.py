@@ -9,7 +9,7 @@ from tests.lab.chaos import Chaos, chaotic_cluster
 from tests.lab.packages import ROOT
 from tests.support import needs
 
-SECONDS = 120.0
+SECONDS = 75.0
 
 
 def test_every_task_comes_out_as_it_really_went(pyz: Path) -> None:
@@ -26,5 +26,5 @@ def test_every_task_comes_out_as_it_really_went(pyz: Path) -> None:
             chaos.load.abandon()
             chaos.keep(ROOT / ".build" / "chaos" / "last")
         assert not wrong, "\n".join(wrong)
-        assert chaos.done.total() > 30, "hardly anything was broken"
-        assert len(chaos.load.accepted) > 100, "hardly anything was asked for"
+        assert chaos.done.total() > 20, "hardly anything was broken"
+        assert len(chaos.load.accepted) > 60, "hardly anything was asked for"

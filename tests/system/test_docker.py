@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hakuriver.system.command import Completed
-from hakuriver.system.docker import Docker, NoEngine, check_engine, engine_error
-from hakuriver.system.docker_stream import Interrupted, load_image
+from hakuriver.system.docker import Docker, Interrupted, NoEngine, check_engine, engine_error
+from hakuriver.system.docker_stream import load_image
 
 ID = "81f432131aa5"
 
@@ -60,3 +60,13 @@ def test_a_client_that_somebody_ended_says_nothing_of_the_archive(
     archive.write_bytes(b"x" * 5000)
     with pytest.raises(Interrupted, match="was stopped by a signal"):
         load_image(Docker((str(ends),)), archive, sha256="", size=5000, on_bytes=lambda done: None)
+
+
+def test_a_docker_client_that_was_killed_says_nothing_of_the_engine_or_the_image(
+    tmp_path: Path,
+) -> None:
+    ends = tmp_path / "docker"
+    ends.write_text("#!/bin/sh\nkill -9 $$\n")
+    ends.chmod(0o755)
+    with pytest.raises(Interrupted, match="docker image was stopped by a signal"):
+        Docker((str(ends),)).image_id("hakuriver/base:base")
