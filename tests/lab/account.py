@@ -28,11 +28,13 @@ class Acts:
     """What was done to a task or around it. killed, requeued: asked for, whatever was answered.
 
     rebooted: a node was while the chaos went on. disk: the shared directory was full or away.
+    engine_restarted: its engine was, in the moment when it ended.
     """
 
     killed: bool = False
     requeued: bool = False
     rebooted: bool = False
+    engine_restarted: bool = False
     disk: bool = False
 
 
@@ -85,7 +87,10 @@ def _status(task: dict[str, Any], code: int | None, started: bool, acts: Acts) -
     elif status == "failed" and exit_code is not None:
         right = started and code == exit_code and code != 0
         # A machine that is shut down in order ends what runs there, before it takes the network away.
-        right = right or (acts.rebooted and code is None and exit_code in (143, 137))
+        # So does an engine, even with live-restore, to a container that is just starting: it does not
+        # count among those that it would leave alone (moby 20.10, daemon.Shutdown).
+        stopped = acts.rebooted or (acts.engine_restarted and task["driver"] == "docker")
+        right = right or (stopped and code is None and exit_code in (143, 137))
     elif status == "failed":
         right = code is None and _is_excused(str(task["error_message"]), started, acts)
         # Between its last word and the exit record, the power was cut.

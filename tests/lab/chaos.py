@@ -56,6 +56,7 @@ class Chaos:
         self._rng = random.Random(seed)
         self._wounds: list[Wound] = []
         self._rebooted: set[str] = set()
+        self._engine_restarts: list[tuple[str, float, float]] = []
         self._disk = False
         self._told: list[str] = []
         self.done: Counter[str] = Counter()
@@ -157,7 +158,9 @@ class Chaos:
         node.run("systemctl", "restart", "hakuriver-runner", check=False)
 
     def _engine(self, node: Node) -> None:
+        begun = time.time()
         node.run("systemctl", "restart", "docker", check=False)
+        self._engine_restarts.append((node.name, begun, time.time()))
 
     def _clients(self, node: Node) -> None:
         node.sh("for pid in $(pgrep -x docker); do kill -9 $pid; done", check=False)
@@ -345,12 +348,23 @@ class Chaos:
         except FileNotFoundError:
             return None
 
+    def _in_a_restart(self, task: dict[str, Any]) -> bool:
+        """Whether it ended while its node's engine was restarted."""
+        if task["completed_at"] is None:
+            return False
+        ended = datetime.fromisoformat(task["completed_at"]).timestamp()
+        return any(
+            node == task["assigned_node"] and begun - 1 <= ended <= over + 1
+            for node, begun, over in self._engine_restarts
+        )
+
     def _acts(self, task: dict[str, Any]) -> Acts:
         task_id = str(task["task_id"])
         return Acts(
             killed=task_id in self.load.killed,
             requeued=task_id in self.load.requeued,
             rebooted=task["assigned_node"] in self._rebooted,
+            engine_restarted=self._in_a_restart(task),
             disk=self._disk,
         )
 

@@ -14,7 +14,7 @@ HELLO = b"hello 5 1\nbye 0\n"
 
 def task(status: str = "completed", code: int | None = 0, **more: object) -> dict[str, Any]:
     return {"task_id": "5", "attempt": 1, "status": status, "exit_code": code, "error_message": None,
-            "assigned_node": "n1", **more}  # fmt: skip
+            "assigned_node": "n1", "driver": "docker", **more}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ def task(status: str = "completed", code: int | None = 0, **more: object) -> dic
         (task("failed", None, error_message="the node restarted; how far it got is unknown"),
          "started 1\n", b"hello 5 1\n", Acts(rebooted=True)),
         (task("failed", 143), "started 1\n", b"hello 5 1\n", Acts(rebooted=True)),
+        (task("failed", 143), "started 1\n", b"hello 5 1\n", Acts(engine_restarted=True)),
         (task(), "started 1\nmute 1\nended 1 0\n", b"", Acts(disk=True)),
         (task(attempt=2), "started 1\nstarted 2\nended 2 0\n", b"hello 5 2\nbye 0\n", Acts()),
     ],
@@ -47,6 +48,12 @@ def test_the_truth_passes(found: dict[str, Any], told: str, output: bytes, acts:
         (task(), "started 1\nended 1 7\n", b"hello 5 1\nbye 7\n", Acts()),
         (task("failed", 1), DONE, HELLO, Acts()),
         (task("failed", 143), "started 1\n", b"hello 5 1\n", Acts()),
+        (
+            task("failed", 143, driver="systemd"),
+            "started 1\n",
+            b"hello 5 1\n",
+            Acts(engine_restarted=True),
+        ),
         (task("failed", None, error_message="the exit code is unknown"), DONE, HELLO, Acts()),
         (task("failed", None, error_message="the node restarted"), "started 1\n", b"", Acts()),
         (task("killed", 143), "started 1\n", b"hello 5 1\n", Acts()),
