@@ -47,6 +47,8 @@ class KeptChannel(WebSocketChannel):
             self.ping()
 
     def ping(self) -> None:
+        if self._closed:
+            return  # Nothing may follow the last message.
         self._connection.send(websocket.encode(Opcode.PING, str(self._at).encode()))
 
     def _answered(self, data: bytes) -> Iterator[Event]:

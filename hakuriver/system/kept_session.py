@@ -201,6 +201,9 @@ class KeptSession:
             if begin > at:
                 channel.notice(f"{begin - at} bytes of older output are not kept any more")
             told = self._send(channel, visit)
+            if told:
+                # Who is slow to read is given the time to get to the end; who is silent is cut off.
+                listener.join()
         except OSError:
             pass  # The peer is gone.
         finally:
