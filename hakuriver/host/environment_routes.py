@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from hakuriver.host.environments import Environments, Tarball
 from hakuriver.host.jobs import Job
 from hakuriver.host.shells import Shells
+from hakuriver.host.terminals import Terminals
 from hakuriver.host.views import iso
 from hakuriver.model.errors import HakuRiverError, Refused
 from hakuriver.model.fields import WHOLE_MAX, Fields
@@ -22,6 +23,7 @@ from hakuriver.model.target import NODE_NAME, check_environment_name
 from hakuriver.system import bridge, websocket
 from hakuriver.system.auth import check_origin
 from hakuriver.system.frames import Size
+from hakuriver.system.kept_channel import KeptChannel
 from hakuriver.system.router import Request, Response
 from hakuriver.system.shell_request import (
     ShellRequest,
@@ -156,12 +158,18 @@ def shell(request: Request, desk: Desk) -> Response:
 def terminal(request: Request, desk: Desk) -> Response:
     name, wanted = request.params["name"], read_shell_request(request)
     return websocket_to(
-        request, wanted, lambda full: desk.shells.environment(name, full, peer=request.peer)
+        request,
+        wanted,
+        lambda full: desk.shells.environment(name, full, peer=request.peer),
+        desk.shells.terminals,
     )
 
 
 def websocket_to(
-    request: Request, wanted: ShellRequest, opening: Callable[[ShellRequest], bridge.Session]
+    request: Request,
+    wanted: ShellRequest,
+    opening: Callable[[ShellRequest], bridge.Session],
+    terminals: Terminals,
 ) -> Response:
     """For browsers: errors come as a message, since a handshake that fails tells a page nothing."""
     if not request.wants("websocket"):
@@ -172,16 +180,23 @@ def websocket_to(
     if "hakuriver" in map(str.strip, offered):
         headers = (*headers, ("Sec-WebSocket-Protocol", "hakuriver"))
     full = replace(wanted, size=wanted.size or Size(24, 80), term=wanted.term or "xterm-256color")
+    resumed, at = request.query.get("resume"), request.whole("at", 0, 0, WHOLE_MAX)
+    keep = resumed is not None or request.query.get("keep") == "1"
+
+    def serve(channel: bridge.WebSocketChannel) -> None:
+        if isinstance(channel, KeptChannel):
+            terminals.serve(channel, request.path, lambda: opening(full), resumed=resumed, at=at)
+        else:
+            bridge.run(channel, opening(full))
 
     def switched(connection: socket.socket, first: bytes) -> None:
-        channel = bridge.WebSocketChannel(connection, first)
+        channel = (KeptChannel if keep else bridge.WebSocketChannel)(connection, first)
         try:
-            session = opening(full)
+            serve(channel)
         except HakuRiverError as error:
             with contextlib.suppress(OSError):
                 channel.refuse(error)
-            return
-        bridge.run(channel, session)
+            channel.see_off()
 
     return Response.switch("websocket", switched, headers)
 

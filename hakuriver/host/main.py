@@ -30,6 +30,7 @@ from hakuriver.host.runner_api import RunnerApi
 from hakuriver.host.shells import Shells
 from hakuriver.host.store import Store
 from hakuriver.host.tarballs import Publisher
+from hakuriver.host.terminals import Terminals
 from hakuriver.host.watch import Watch
 from hakuriver.model.errors import Unavailable, UsageError
 from hakuriver.model.submission import NO_CONTAINER, parse_mount
@@ -164,6 +165,7 @@ class Host:
             Ticker("prune", _PRUNE_SECONDS, retention.step),
             Ticker("tarballs", _TIDY_SECONDS, self._environments.tidy),
         )
+        self._terminals = Terminals(config.number("timing.terminal_keep"))
         strangers, tls = Strangers(), tls_of(config)
         self._joining = Joining(config, ids.identity.cluster)
         sessions = session_key(config.token, ids.identity.cluster)
@@ -186,6 +188,7 @@ class Host:
                 connect=lambda address: HttpClient(
                     address, token=config.token, ca=config.text("network.tls_ca")
                 ),
+                terminals=self._terminals,
             ),
             shared_dir=shared_dir,
             access=Access(
@@ -229,6 +232,7 @@ class Host:
         """Long polls are answered, what is being written is finished. Tasks do not notice."""
         self._watch.close()
         self._environments.jobs.stop()
+        self._terminals.stop()
         self._server.stop()
         for ticker in self._tickers:
             ticker.stop()

@@ -287,7 +287,10 @@ def task_shell(request: Request, desk: Desk) -> Response:
 def task_terminal(request: Request, desk: Desk) -> Response:
     task_id, wanted = _task_id(request), read_shell_request(request)
     return environment_routes.websocket_to(
-        request, wanted, lambda full: desk.shells.task(task_id, full, peer=request.peer)
+        request,
+        wanted,
+        lambda full: desk.shells.task(task_id, full, peer=request.peer),
+        desk.shells.terminals,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from hakuriver.host.cluster import Cluster
 from hakuriver.host.environment_containers import EnvironmentContainers
+from hakuriver.host.terminals import Terminals
 from hakuriver.model.errors import Conflict
 from hakuriver.model.target import check_environment_name
 from hakuriver.model.task import Status
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Shells:
-    """connect(url) makes a client of a runner."""
+    """connect(url) makes a client of a runner. terminals: where those of pages are kept."""
 
     def __init__(
         self,
@@ -28,7 +29,9 @@ class Shells:
         cluster: Cluster,
         containers: EnvironmentContainers,
         connect: Callable[[str], HttpClient],
+        terminals: Terminals,
     ) -> None:
+        self.terminals = terminals
         self._cluster = cluster
         self._containers = containers
         self._connect = connect

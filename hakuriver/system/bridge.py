@@ -15,9 +15,10 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from hakuriver.model.errors import BadRequest, HakuRiverError
 from hakuriver.system import websocket
@@ -66,7 +67,20 @@ class InputEnd:
     pass
 
 
-Event = Input | InputEnd | Size
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Output up to this position has arrived at the peer."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The command is to be ended, even if it could be kept."""
+
+
+Event = Input | InputEnd | Size | Seen | End
+"""Seen and End come from peers of kept sessions alone."""
 
 
 class Channel(Protocol):
@@ -180,6 +194,15 @@ class _Connection:
         poll.register(self._socket, select.POLLRDHUP)
         return bool(poll.poll(1000 * seconds))
 
+    def drain(self, seconds: float) -> None:
+        """Until the peer closes its side, for so long at most."""
+        deadline = time.monotonic() + seconds
+        with contextlib.suppress(OSError):
+            while (left := deadline - time.monotonic()) > 0:
+                self._socket.settimeout(left)
+                if not self._socket.recv(_CHUNK):
+                    break
+
     def shut(self, how: int) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(how)
@@ -237,6 +260,8 @@ class WebSocketChannel:
         # A character may be cut in two by whatever carried it.
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
         self._closed = False
+        self.took_leave = False
+        """Whether the peer has closed the connection in so many words, instead of being lost."""
 
     def receive(self) -> Iterator[Event]:
         decoder = websocket.Decoder()
@@ -244,36 +269,48 @@ class WebSocketChannel:
             for data in self._connection.chunks():
                 for message in decoder.feed(data):
                     if message.opcode is Opcode.CLOSE:
-                        self._close(Code.NORMAL)
+                        self.took_leave = True
+                        self.close(Code.NORMAL)
                         return
                     if message.opcode is Opcode.PING:
                         self._connection.send(websocket.encode(Opcode.PONG, message.data))
+                    elif message.opcode is Opcode.PONG:
+                        yield from self._answered(message.data)
                     elif message.opcode is Opcode.TEXT:
                         yield self._event(message.data)
         except Broken as error:
-            self._close(error.code, str(error))
+            self.close(error.code, str(error))
         except OSError:
             return
 
+    def _answered(self, data: bytes) -> Iterator[Event]:
+        """What an answer to our ping tells, besides that the peer is there."""
+        return iter(())
+
     def _event(self, data: bytes) -> Event:
-        try:
-            document = json.loads(data)
-            if document["type"] == "input":
-                return Input(str(document["data"]).encode("utf-8", "replace"))
-            if document["type"] == "resize":
-                rows, columns = int(document["rows"]), int(document["cols"])
-                return Size(min(max(rows, 1), 65535), min(max(columns, 1), 65535))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            pass
-        raise Broken(Code.POLICY, "messages are input and resize, see the HTTP API")
+        event = None
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            event = self._read(json.loads(data))
+        if event is None:
+            raise Broken(Code.POLICY, "messages are input and resize, see the HTTP API")
+        return event
+
+    def _read(self, document: Any) -> Event | None:
+        """None or an exception: it is no message."""
+        if document["type"] == "input":
+            return Input(str(document["data"]).encode("utf-8", "replace"))
+        if document["type"] == "resize":
+            rows, columns = int(document["rows"]), int(document["cols"])
+            return Size(min(max(rows, 1), 65535), min(max(columns, 1), 65535))
+        return None
 
     def output(self, stream: Stream, data: bytes) -> None:
         text = self._text.decode(data)
         if text:
-            self._tell("output", text)
+            self._tell({"type": "output", "data": text})
 
-    def _tell(self, kind: str, text: str) -> None:
-        message = json.dumps({"type": kind, "data": text}).encode("ascii")
+    def _tell(self, document: dict[str, object]) -> None:
+        message = json.dumps(document).encode("ascii")
         self._connection.send(websocket.encode(Opcode.TEXT, message))
 
     def ping(self) -> None:
@@ -281,9 +318,9 @@ class WebSocketChannel:
 
     def end(self, result: Exit) -> None:
         if result.error:
-            self._tell("error", result.error)
+            self._tell({"type": "error", "data": result.error})
         code = Code.INTERNAL if result.error else Code.NORMAL
-        self._close(code, f"exit code {result.code}")
+        self.close(code, f"exit code {result.code}")
 
     def gone(self, seconds: float) -> bool:
         return self._connection.gone(seconds)
@@ -296,11 +333,18 @@ class WebSocketChannel:
 
     def refuse(self, error: HakuRiverError) -> None:
         """There is nothing to be opened."""
-        self._tell("error", f"{error.detail} {error.hint}".rstrip())
+        self._tell({"type": "error", "data": f"{error.detail} {error.hint}".rstrip()})
         known = error.http_status in (404, 409, 422)
-        self._close(Code.POLICY if known else Code.INTERNAL, error.detail)
+        self.close(Code.POLICY if known else Code.INTERNAL, error.detail)
 
-    def _close(self, code: Code, reason: str = "") -> None:
+    def see_off(self) -> None:
+        """After the last message to a peer that nobody listened to: with something of it unread, the
+        connection would be reset, and it might never see that message."""
+        self._connection.shut(socket.SHUT_WR)
+        self._connection.drain(LINGER_SECONDS)
+
+    def close(self, code: Code, reason: str = "") -> None:
+        """The last message to the peer."""
         if not self._closed:
             self._closed = True
             with contextlib.suppress(OSError):

@@ -87,6 +87,7 @@ SETTINGS: tuple[Setting, ...] = (
         ("heartbeat_timeout_factor", "number", 6.0, "A node is offline after so many intervals without a heartbeat."),
         ("cleanup_check_interval", "seconds", 10.0, "Seconds between checks for nodes that went silent."),
         ("resource_check_interval", "seconds", 1.0, "Seconds between two records of GET /health, of which the host keeps 60."),
+        ("terminal_keep", "seconds", 120.0, "Seconds that a terminal in the dashboard waits for its page after the connection broke."),
     ),
     *_in(
         "environment",

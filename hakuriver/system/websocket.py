@@ -29,6 +29,7 @@ class Code(IntEnum):
     """Why a connection is closed."""
 
     NORMAL = 1000
+    GOING_AWAY = 1001
     PROTOCOL = 1002
     NOT_TEXT = 1007
     POLICY = 1008
