@@ -2,7 +2,8 @@
 
 The same sources give the same bytes (on one version of zlib), and the same BUILD on any: entries are
 sorted, dates and modes are fixed. The standard library's zipapp does neither, and its `__main__` loses
-the exit code. The packages of vendor.lock go in as well; pip fetches them once, into .build/wheels.
+the exit code. The packages of vendor.lock and dashboard.lock go in as well; pip and npm fetch them once,
+into .build.
 """
 
 from __future__ import annotations
@@ -14,21 +15,29 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = "hakuriver"
 LOCK = "vendor.lock"
 WHEELS = Path(".build", "wheels")
+DASHBOARD_LOCK = "dashboard.lock"
+NPM_PACKAGES = Path(".build", "npm")
+VENDOR = f"{PACKAGE}/host/dashboard/vendor"
 PLATFORMS = ("manylinux2014_x86_64", "manylinux2014_aarch64")
 EXTENSION = "psutil/_psutil_linux.abi3.so"
 OTHER_SYSTEMS = ("aix", "bsd", "osx", "sunos", "windows")
 SHEBANG = b"#!/usr/bin/env python3\n"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 FILE_MODE = 0o100644 << 16  # a regular file, rw-r--r--, where Unix keeps it
+
+Packages = dict[str, dict[str, object]]
+"""What `licenses` lists: version, licence and texts of each package, by name."""
 
 # Read by whatever `python3` is on the machine, so it has to be valid for Python 2 and old 3.x too.
 MAIN = """\
@@ -72,9 +81,13 @@ def where():
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build HakuRiver as one executable file.")
     parser.add_argument("--output", type=Path, default=ROOT / "dist" / "hakuriver.pyz")
-    output = parser.parse_args(argv).output
+    parser.add_argument(
+        "--without-dashboard", action="store_true", help="without the web page, which needs npm"
+    )
+    given = parser.parse_args(argv)
+    output = given.output
     try:
-        build(ROOT, output)
+        build(ROOT, output, dashboard=not given.without_dashboard)
     except CannotBuild as error:
         sys.stderr.write(f"build_zipapp: error: {error}\n")
         return 1
@@ -86,13 +99,18 @@ class CannotBuild(Exception):
     """The text says why, and what to do."""
 
 
-def build(root: Path, output: Path) -> None:
+def build(root: Path, output: Path, *, dashboard: bool = True) -> None:
     """Write root's package, LICENSE and the locked packages to output: complete, or untouched.
 
     Raises CannotBuild.
     """
     wheels = fetch(root)
-    entries = dict([*_entries(root), *_vendored(wheels)])
+    from_npm = fetch_from_npm(root) if dashboard else []
+    packages: Packages = {}
+    entries = dict([*_entries(root), *_vendored(wheels, packages), *_from_npm(from_npm, packages)])
+    if packages:
+        listed = json.dumps(packages, indent=1, sort_keys=True)
+        entries["licenses/packages.json"] = listed.encode()
     entries["__main__.py"] = MAIN.replace("@", _digest(entries), 1).encode()
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
@@ -147,17 +165,18 @@ def fetch(root: Path) -> list[Path]:
 
 def _locked(path: Path) -> dict[str, str]:
     """Requirement by SHA-256."""
+    return {word.rpartition(":")[2]: words[0] for words in _lines(path) for word in words[1:]}
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """The words of each line of a lock that is no comment."""
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-    return {
-        word.rpartition(":")[2]: words[0]
-        for words in lines
-        if words and not words[0].startswith("#")
-        for word in words[1:]
-    }
+    return [words for words in lines if words and not words[0].startswith("#")]
 
 
 def _by_hash(folder: Path) -> dict[str, Path]:
-    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in folder.glob("*.whl")}
+    files = [*folder.glob("*.whl"), *folder.glob("*.tgz")]
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in files}
 
 
 def _download(root: Path, folder: Path) -> None:
@@ -178,10 +197,84 @@ def _download(root: Path, folder: Path) -> None:
             )
 
 
-def _vendored(wheels: list[Path]) -> Iterator[tuple[str, bytes]]:
-    """What is in the wheels: the modules, each one's licences as licenses/PACKAGE/NAME, and the list of
-    packages. Several wheels of one package differ in their extension only."""
-    packages: dict[str, dict[str, object]] = {}
+@dataclass(frozen=True)
+class NpmPackage:
+    """A line of the lock. wanted: the name in our file of each file in the package's."""
+
+    requirement: str
+    file: Path
+    wanted: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """As `licenses` lists it: no slashes."""
+        return self.requirement.rpartition("@")[0].lstrip("@").replace("/", "_").replace("-", "_")
+
+
+def fetch_from_npm(root: Path, lock: str = DASHBOARD_LOCK) -> list[NpmPackage]:
+    """The packages of a lock, each with the SHA-256 that it names; fetched if need be."""
+    lines = _lines(root / lock)
+    folder = root / NPM_PACKAGES
+    digests = [words[1].removeprefix("sha256:") for words in lines]
+    if set(digests) - set(_by_hash(folder)):
+        _npm_pack(root, lock, [words[0] for words in lines])
+    found = _by_hash(folder)
+    lacking = [words[0] for words, d in zip(lines, digests, strict=True) if d not in found]
+    if lacking:
+        raise CannotBuild(f"npm fetched other files than {lock} names: {', '.join(lacking)}")
+    return [
+        NpmPackage(words[0], found[digest], dict(_pair(word) for word in words[2:]))
+        for words, digest in zip(lines, digests, strict=True)
+    ]
+
+
+def _pair(word: str) -> tuple[str, str]:
+    inside, _, name = word.partition("=")
+    return f"package/{inside}", name
+
+
+def _npm_pack(root: Path, lock: str, requirements: list[str]) -> None:
+    folder = root / NPM_PACKAGES
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.stderr.write(f"Fetching the packages of {lock} into {folder} ...\n")
+    argv = ["npm", "pack", "--silent", f"--pack-destination={folder}", *requirements]
+    try:
+        done = subprocess.run(argv, check=False, stdout=sys.stderr, cwd=folder).returncode
+    except OSError:
+        done = 127
+    if done:
+        raise CannotBuild(
+            f"npm could not fetch the packages of {lock}. It needs a package registry that"
+            f" npm is set up for, once; or copy the folder {NPM_PACKAGES} from a machine that has built"
+            " before; or build without the web page: --without-dashboard."
+        )
+
+
+def _from_npm(locked: list[NpmPackage], packages: Packages) -> Iterator[tuple[str, bytes]]:
+    """What the dashboard imports, and the licences; packages gets the list's entries."""
+    for package in locked:
+        with tarfile.open(package.file) as archive:
+            for inside, name in package.wanted.items():
+                yield f"{VENDOR}/{name}", _member(archive, inside)
+            facts = json.loads(_member(archive, "package/package.json"))
+            place = f"licenses/{package.name}/LICENSE"
+            yield place, _member(archive, "package/LICENSE")
+        packages[package.name] = {
+            "version": facts["version"],
+            "licence": facts["license"],
+            "texts": [place],
+        }
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file is not None, f"{name} is no file"
+    return file.read()
+
+
+def _vendored(wheels: list[Path], packages: Packages) -> Iterator[tuple[str, bytes]]:
+    """What is in the wheels: the modules, and each one's licences as licenses/PACKAGE/NAME; packages
+    gets the list's entries. Several wheels of one package differ in their extension only."""
     for wheel in wheels:
         package = wheel.name.partition("-")[0]
         with zipfile.ZipFile(wheel) as archive:
@@ -198,9 +291,8 @@ def _vendored(wheels: list[Path]) -> Iterator[tuple[str, bytes]]:
             packages[package]["texts"] = [
                 f"licenses/{package}/{text}" for text in sorted(filter(_is_licence, texts))
             ]
-    if packages:
+    if wheels:
         yield "certifi.py", CERTIFI.encode()
-        yield "licenses/packages.json", json.dumps(packages, indent=1, sort_keys=True).encode()
 
 
 def _is_needed(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ import build_zipapp
 import hakuriver
 from tests.support import needs
 
+LOCKS = ("vendor.lock", "dashboard.lock")
 SENTENCE = "hakuriver: error: Python 3.10 or newer is needed, "
 ROOT = Path(__file__).resolve().parent.parent
 STUB = """
@@ -43,7 +45,8 @@ def stub(tmp_path: Path) -> Path:
     package.joinpath("__pycache__", "left.pyc").touch()
     package.joinpath(".hidden").touch()
     package.parent.joinpath("LICENSE").touch()
-    package.parent.joinpath("vendor.lock").write_text("# nothing\n")
+    for lock in LOCKS:
+        package.parent.joinpath(lock).write_text("# nothing\n")
     package.parent.joinpath("secret.txt").touch()
     build_zipapp.build(package.parent, tmp_path / "stub.pyz")
     return tmp_path / "stub.pyz"
@@ -57,10 +60,12 @@ def run(*argv: object, cwd: Path | None = None) -> subprocess.CompletedProcess[s
 
 def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
     build_zipapp.fetch(ROOT)
+    build_zipapp.fetch_from_npm(ROOT)
     for copy in ("one", "two"):
         shutil.copytree(ROOT / "hakuriver", tmp_path / copy / "hakuriver")
         shutil.copy(ROOT / "LICENSE", tmp_path / copy)
-        shutil.copy(ROOT / "vendor.lock", tmp_path / copy)
+        for lock in LOCKS:
+            shutil.copy(ROOT / lock, tmp_path / copy)
         shutil.copytree(ROOT / ".build", tmp_path / copy / ".build")
     os.utime(tmp_path / "two" / "LICENSE", (1, 1))
     (tmp_path / "two" / "LICENSE").chmod(0o600)
@@ -144,7 +149,8 @@ def test_a_package_with_other_bytes_is_not_taken(
 
 
 def test_without_a_registry_the_error_says_what_to_do(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "vendor.lock", tmp_path)
+    for lock in LOCKS:
+        shutil.copy(ROOT / lock, tmp_path)
     shutil.copy(ROOT / "build_zipapp.py", tmp_path)
     environ = {
         **os.environ,
@@ -158,6 +164,49 @@ def test_without_a_registry_the_error_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "It needs a package registry" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_npm_the_error_names_the_ways_that_are_left(tmp_path: Path) -> None:
+    for lock in LOCKS:
+        shutil.copy(ROOT / lock, tmp_path)
+    shutil.copytree(ROOT / "hakuriver", tmp_path / "hakuriver")
+    shutil.copytree(ROOT / ".build" / "wheels", tmp_path / ".build" / "wheels")
+    for name in ("build_zipapp.py", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    argv = [sys.executable, str(tmp_path / "build_zipapp.py")]
+    environ = {**os.environ, "PATH": "/nowhere"}
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "npm could not fetch" in done.stderr
+    assert "--without-dashboard" in done.stderr
+    assert "Traceback" not in done.stderr
+    argv += ["--without-dashboard"]
+    assert subprocess.run(argv, env=environ, capture_output=True).returncode == 0
+    names = zipfile.ZipFile(tmp_path / "dist" / "hakuriver.pyz").namelist()
+    assert not any("/vendor/" in name for name in names)
+
+
+def test_what_the_dashboard_uses_of_others_is_inside_with_its_licences(pyz: Path) -> None:
+    needs.needs(needs.npm())
+    archive = zipfile.ZipFile(pyz)
+    listed = json.loads(archive.read("licenses/packages.json"))
+    for package in build_zipapp.fetch_from_npm(ROOT):
+        assert listed[package.name]["licence"] == "MIT"
+        assert archive.read(f"licenses/{package.name}/LICENSE")
+        for name in package.wanted.values():
+            assert archive.read(f"{build_zipapp.VENDOR}/{name}")
+    assert pyz.stat().st_size < 3_000_000
+
+
+def test_files_of_npm_with_other_bytes_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dashboard.lock").write_text("evil@1.0.0 sha256:" + "0" * 64 + " a=b\n")
+    (tmp_path / ".build" / "npm").mkdir(parents=True)
+    (tmp_path / ".build" / "npm" / "evil-1.0.0.tgz").write_bytes(b"evil")
+    monkeypatch.setattr(build_zipapp, "_npm_pack", lambda root, lock, requirements: None)
+    with pytest.raises(build_zipapp.CannotBuild, match=r"evil@1\.0\.0"):
+        build_zipapp.fetch_from_npm(tmp_path)
 
 
 @pytest.mark.parametrize("code", [0, 2, 7, 125])
@@ -221,7 +270,8 @@ def test_the_build_names_the_content(tmp_path: Path) -> None:
         package.mkdir(exist_ok=True)
         (package / "keeper.sh").write_text(keeper)
         (tmp_path / "LICENSE").touch()
-        (tmp_path / "vendor.lock").write_text("# nothing\n")
+        for lock in LOCKS:
+            (tmp_path / lock).write_text("# nothing\n")
         build_zipapp.build(tmp_path, tmp_path / "file.pyz")
         main = zipfile.ZipFile(tmp_path / "file.pyz").read("__main__.py").decode()
         said.append(main.partition('BUILD = "')[2].partition('"')[0])

@@ -35,7 +35,15 @@ READY = {
     "up": "HakuRiver is up at ",
 }
 """What a job in the background writes once it can be used."""
-CHECKOUT = ("hakuriver", "hakuriver.py", "build_zipapp.py", "vendor.lock", ".build", "LICENSE")
+CHECKOUT = (
+    "hakuriver",
+    "hakuriver.py",
+    "build_zipapp.py",
+    "vendor.lock",
+    "dashboard.lock",
+    ".build",
+    "LICENSE",
+)
 WITH_DOCKER = [p for p in PAGES if any(block.language == "sh docker" for block in blocks(p))]
 PLAIN = [p for p in PAGES if p == README or any(block.language == "sh" for block in blocks(p))]
 
