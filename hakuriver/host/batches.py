@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hakuriver.host.changes import log_changes
+from hakuriver.host.listing import Filter
 from hakuriver.host.reconcile import requeued, wished
-from hakuriver.host.rows import Filter, Tx
+from hakuriver.host.rows import Tx
 from hakuriver.host.store import Store
 from hakuriver.model.errors import Conflict, NotFound
 from hakuriver.model.submission import TASKS_MAX

@@ -17,10 +17,11 @@ from typing import Any
 
 from hakuriver.host.changes import log_changes
 from hakuriver.host.identity import Ids
-from hakuriver.host.placement import NO_SUPPLY, Place, Supply, Waiting, explain, place
+from hakuriver.host.listing import Filter, Page
+from hakuriver.host.placement import NO_SUPPLY, Place, Reserved, Supply, Waiting, explain, place
 from hakuriver.host.reconcile import forgotten, requeued, wished
 from hakuriver.host.registry import Registry, Unsent
-from hakuriver.host.rows import Filter, Tx
+from hakuriver.host.rows import Tx
 from hakuriver.host.store import Store
 from hakuriver.model.errors import Conflict, NotFound, Refused
 from hakuriver.model.node import cannot_bind
@@ -265,6 +266,24 @@ class Cluster:
     def tasks(self, wanted: Filter) -> list[Task]:
         with self.store.read() as tx:
             return self._explained(tx, tx.tasks(wanted))
+
+    def tasks_page(
+        self, wanted: Filter, page: Page, *, sort: str, falling: bool
+    ) -> tuple[list[Task], int]:
+        """The tasks of a page, and how many there are on all."""
+        with self.store.read() as tx:
+            found, total = tx.tasks_page(wanted, page, sort=sort, falling=falling)
+            return self._explained(tx, found), total
+
+    def reserved(self) -> dict[str, Reserved]:
+        """What is held of each node."""
+        with self.store.read() as tx:
+            return tx.reserved()
+
+    def explained(self, tasks: list[Task]) -> list[Task]:
+        """Pending ones with the reason why they wait."""
+        with self.store.read() as tx:
+            return self._explained(tx, tasks)
 
     def _explained(self, tx: Tx, tasks: list[Task]) -> list[Task]:
         """Pending tasks with the reason why they wait."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from hakuriver.host.cluster import Cluster
+from hakuriver.host.environment_containers import EnvironmentContainer
 from hakuriver.host.environments import Environments, Tarball
 from hakuriver.host.jobs import Job
 from hakuriver.host.shells import Shells
@@ -44,6 +46,9 @@ class Desk(Protocol):
 
     @property
     def shells(self) -> Shells: ...
+
+    @property
+    def cluster(self) -> Cluster: ...
 
 
 def containers(request: Request, desk: Desk) -> Response:
@@ -126,6 +131,57 @@ def tarballs(request: Request, desk: Desk) -> Response:
     if request.query.get("problems"):
         return Response.json({"environments": listed, "problems": problems}, headers=headers)
     return Response.json(listed, headers=headers)
+
+
+def environments(request: Request, desk: Desk) -> Response:
+    """All of them with all that is known of each: containers, versions, nodes, tasks."""
+    problem, prepared = None, []
+    try:
+        prepared = desk.environments.containers()
+    except HakuRiverError as error:
+        problem = f"{error.detail}. {error.hint}".rstrip(" .") + "."
+    with desk.cluster.store.read() as tx:
+        tasks = tx.in_environments()
+    nodes = {node.info.name: node.info.environments for node in desk.cluster.registry.all()}
+    rows = overview(prepared, desk.environments.tarballs(), nodes, tasks)
+    return Response.json({"environments": rows, "engine_problem": problem})
+
+
+def overview(
+    prepared: Sequence[EnvironmentContainer],
+    tarballs: Sequence[Tarball],
+    nodes: Mapping[str, Mapping[str, str]],
+    tasks: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    """By name. tarballs: newest first. nodes: of each, image ids by environment."""
+    containers = {each.environment: each for each in prepared}
+    versions: dict[str, list[Tarball]] = {}
+    for tarball in tarballs:
+        versions.setdefault(tarball.version.environment, []).append(tarball)
+    held = {name for images in nodes.values() for name in images}
+    rows = []
+    for name in sorted({*containers, *versions, *held, *tasks}):
+        times = {each.version.image_id: each.version.time for each in versions.get(name, ())}
+        newest = versions[name][0].version.time if name in versions else None
+        found = containers.get(name)
+        rows.append(
+            {
+                "name": name,
+                "container": found
+                and {"status": found.status, "image": found.image, "created_at": found.created},
+                "versions": [tarball_view(each) for each in versions.get(name, ())],
+                "nodes": {
+                    node: {
+                        "version": times.get(images[name]),
+                        "newest": newest is not None and times.get(images[name]) == newest,
+                    }
+                    for node, images in nodes.items()
+                    if name in images
+                },
+                "tasks": tasks.get(name, 0),
+            }
+        )
+    return rows
 
 
 def delete_tar(request: Request, desk: Desk) -> Response:

@@ -71,6 +71,12 @@ class Environments:
         self._publishing = threading.Lock()
         self._published: tuple[float, frozenset[str]] = (0.0, frozenset())
         self._initial_problem = ""
+        self._changes = 0
+
+    @property
+    def changes(self) -> int:
+        """Rises whenever a container or a tarball came, went or became another."""
+        return self._changes
 
     # Containers
 
@@ -92,6 +98,7 @@ class Environments:
         self._have_image(image, progress)
         progress.stage("creating the container")
         self._containers.create(image, environment)
+        self._changes += 1
         return {
             "message": f"Environment '{environment}' is ready: its container runs {image}.",
             "container_name": environment,
@@ -108,9 +115,11 @@ class Environments:
 
     def start(self, environment: str) -> None:
         self._containers.open(environment)
+        self._changes += 1
 
     def stop(self, environment: str) -> None:
         self._containers.stop(environment)
+        self._changes += 1
 
     def delete(self, environment: str) -> None:
         """Its tarballs stay."""
@@ -121,6 +130,7 @@ class Environments:
                 "Delete its container when that is over.",
             )
         self._containers.delete(environment)
+        self._changes += 1
 
     # Tarballs
 
@@ -154,6 +164,7 @@ class Environments:
 
     def _look_again(self) -> None:
         self._published = (0.0, frozenset())
+        self._changes += 1
         self._on_room()
 
     def making(self) -> Mapping[str, str]:

@@ -8,31 +8,16 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hakuriver.host import listing
+from hakuriver.host.listing import BatchRow, Filter, Page
 from hakuriver.host.placement import Reserved, Waiting
 from hakuriver.host.records import STATE_COLUMNS, order_of, target_of, task_of
 from hakuriver.host.schema import LIVE
 from hakuriver.model.messages import RunOrder, Seq
 from hakuriver.model.node import NodeInfo
 from hakuriver.model.node_messages import node_from_json, node_to_json
-from hakuriver.model.task import Status, Task
+from hakuriver.model.task import Task
 from hakuriver.model.units import milli
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which tasks to list: newest first, below the id `after`.
-
-    text: words that must all occur in the command line or the message.
-    """
-
-    statuses: tuple[Status, ...] = ()
-    node: str = ""
-    batch: int | None = None
-    user: str = ""
-    text: str = ""
-    ids: tuple[int, ...] | None = None
-    after: int | None = None
-    limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +50,48 @@ class Tx:
         return None if row is None else task_of(row)
 
     def tasks(self, wanted: Filter) -> list[Task]:
-        conditions: list[str] = []
-        values: list[Any] = []
-        for clause, given in (
-            ("node = ?", wanted.node or None),
-            ("batch_id = ?", wanted.batch),
-            ("user = ?", wanted.user or None),
-            ("task_id < ?", wanted.after),
-        ):
-            if given is not None:
-                conditions.append(clause)
-                values.append(given)
-        for column, chosen in (("status", wanted.statuses), ("task_id", wanted.ids)):
-            if chosen:
-                conditions.append(f"{column} IN ({','.join('?' * len(chosen))})")
-                values += [getattr(value, "value", value) for value in chosen]
-        for word in wanted.text.split():
-            conditions.append("(argv LIKE ? ESCAPE '\\' OR message LIKE ? ESCAPE '\\')")
-            # The column holds JSON, so the word is looked for as JSON writes it.
-            values += [_like(json.dumps(word)[1:-1]), _like(word)]
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        where, values = wanted.where()
         rows = self._sql.execute(
             f"SELECT * FROM tasks {where} ORDER BY task_id DESC LIMIT ?", (*values, wanted.limit)
+        )
+        return [task_of(row) for row in rows]
+
+    def tasks_page(
+        self, wanted: Filter, page: Page, *, sort: str, falling: bool
+    ) -> tuple[list[Task], int]:
+        """See listing."""
+        return listing.tasks_page(self._sql, wanted, page, sort=sort, falling=falling)
+
+    def batches_page(self, wanted: Filter, page: Page) -> tuple[list[BatchRow], int]:
+        """See listing."""
+        return listing.batches_page(self._sql, wanted, page)
+
+    def by_status(self) -> dict[str, int]:
+        """How many tasks have each status."""
+        rows = self._sql.execute("SELECT status, COUNT(*) FROM tasks GROUP BY status")
+        return {row[0]: row[1] for row in rows}
+
+    def in_environments(self) -> dict[str, int]:
+        """How many tasks that have not ended run, or will, in each environment."""
+        rows = self._sql.execute(
+            "SELECT container, COUNT(*) FROM tasks WHERE container IS NOT NULL"
+            f" AND (status = 'pending' OR status IN {LIVE}) GROUP BY container"
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def first_waiting(self, limit: int) -> list[Task]:
+        """Pending tasks in order."""
+        rows = self._sql.execute(
+            "SELECT * FROM tasks WHERE status = 'pending' ORDER BY task_id LIMIT ?", (limit,)
+        )
+        return [task_of(row) for row in rows]
+
+    def last_failures(self, limit: int) -> list[Task]:
+        """Tasks that failed or ran out of memory, the last first."""
+        rows = self._sql.execute(
+            "SELECT * FROM tasks INDEXED BY tasks_failed WHERE status IN ('failed', 'killed_oom')"
+            " ORDER BY completed_at DESC LIMIT ?",
+            (limit,),
         )
         return [task_of(row) for row in rows]
 
@@ -346,8 +351,3 @@ class Tx:
             self._sql.execute(sql, (task.id, task.attempt, task.completed_at)).rowcount
             for task in tasks
         )
-
-
-def _like(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"

@@ -99,6 +99,13 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX tasks_with_logs ON tasks (completed_at)
         WHERE completed_at IS NOT NULL AND logs_pruned = 0;
     """,
+    """
+    CREATE INDEX tasks_by_start ON tasks (started_at, task_id);
+    CREATE INDEX tasks_by_last_end ON tasks (completed_at, task_id);
+    CREATE INDEX tasks_by_container ON tasks (container, task_id);
+    CREATE INDEX tasks_by_batch_end ON tasks (batch_id, completed_at);
+    CREATE INDEX tasks_failed ON tasks (completed_at) WHERE status IN ('failed', 'killed_oom');
+    """,
 )
 
 

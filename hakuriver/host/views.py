@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hakuriver.host.batches import Batch
+from hakuriver.host.listing import BatchRow
 from hakuriver.host.placement import Reserved
 from hakuriver.host.registry import NodeState
 from hakuriver.model.task import Status, Task
@@ -70,6 +71,18 @@ def batch_view(batch: Batch, shared_dir: Path) -> dict[str, Any]:
         "total": batch.total,
         "by_status": batch.by_status,
         "first_failed": None if failed is None else task_view(failed, shared_dir),
+    }
+
+
+def batch_row_view(batch: BatchRow, shared_dir: Path) -> dict[str, Any]:
+    """A batch in a list."""
+    return {
+        "batch_id": str(batch.id),
+        "total": batch.total,
+        "by_status": batch.by_status,
+        "first": task_view(batch.first, shared_dir),
+        "submitted_at": iso(batch.first.submitted_at),
+        "ended_at": iso(batch.ended_at),
     }
 
 

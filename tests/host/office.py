@@ -9,9 +9,10 @@ from typing import Any
 from hakuriver.host.cluster import Cluster, Defaults
 from hakuriver.host.fleet import Fleet, Timing
 from hakuriver.host.identity import open_identity
+from hakuriver.host.listing import Filter
 from hakuriver.host.placement import NO_SUPPLY, Supply
 from hakuriver.host.registry import Registry, Unsent
-from hakuriver.host.rows import Filter, OpenOrder
+from hakuriver.host.rows import OpenOrder
 from hakuriver.host.store import Store
 from hakuriver.model.messages import (
     Fact,

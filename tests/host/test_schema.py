@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from hakuriver.host import schema
+from hakuriver.host.listing import SORTS, Filter, Page
 from hakuriver.host.placement import place
 from hakuriver.host.registry import Registry
-from hakuriver.host.rows import Filter, Tx
+from hakuriver.host.rows import Tx
 from hakuriver.host.schema import MIGRATIONS, migrate
 from hakuriver.host.store import Store
 from hakuriver.model.errors import HakuRiverError, UsageError
@@ -204,7 +205,7 @@ def plan(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> l
 
 
 def everything(tx: Tx) -> None:
-    """Every query there is, but for the listing of tasks."""
+    """Every query there is, but for the listing of tasks and what counts them all."""
     info = NodeInfo("n1", "u", "i", 1, "b", "1", 1, Capacity(8, 1 << 40, 9), "process")
     tx.save_node(info, 1.0)
     tx.save_node(info, 2.0)
@@ -236,6 +237,8 @@ def everything(tx: Tx) -> None:
     tx.meta("a")
     tx.last_task_id()
     tx.batch(1)
+    tx.first_waiting(3)
+    tx.last_failures(3)
     for with_logs in (False, True):
         tx.ended(9e9, with_logs=with_logs, after=(0.0, 0), limit=10)
     tx.mark_logs_pruned([task])
@@ -250,13 +253,35 @@ def test_no_query_reads_a_whole_table_of_tasks_or_orders(connection: sqlite3.Con
     everything(Tx(recorder, iter(range(1, 100)).__next__))  # type: ignore[arg-type]
     public = [name for name in vars(Tx) if not name.startswith("_")]
     called = everything.__code__.co_names
-    assert set(public) - {"tasks", "changed"} <= set(called), "a query that is not looked at here"
+    assert set(public) - {"tasks", "changed", *COUNTING} <= set(called), (
+        "a query that is not looked at here"
+    )
     for sql, values in recorder.asked:
         found = scans(connection, sql, values)
-        # All live tasks are wanted there, and the partial index holds no others.
-        if "INDEXED BY tasks_live" in sql:
+        # All live tasks are wanted there, or the last that failed, and the partial index holds no others.
+        if "INDEXED BY tasks_live" in sql or "INDEXED BY tasks_failed" in sql:
             found -= {"tasks"}
         assert not found & {"tasks", "orders", "submissions", "o", "t"}, sql
+
+
+COUNTING = {"tasks_page", "batches_page", "by_status", "in_environments"}
+
+
+def test_what_counts_all_tasks_reads_an_index_and_not_the_table(
+    connection: sqlite3.Connection,
+) -> None:
+    migrate(connection, "x")
+    recorder = Recorder(connection)
+    tx = Tx(recorder, None)  # type: ignore[arg-type]
+    tx.by_status()
+    tx.in_environments()
+    for sort in SORTS:
+        for falling in (False, True):
+            tx.tasks_page(Filter(), Page(1, 50), sort=sort, falling=falling)
+    tx.batches_page(Filter(), Page(1, 50))
+    for sql, values in recorder.asked:
+        for step in plan(connection, sql, values):
+            assert not step.startswith("SCAN tasks") or "INDEX" in step, sql
 
 
 ONE, MORE = (Status.RUNNING,), (Status.COMPLETED, Status.FAILED)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hakuriver.host.rows import Filter, Tx
+from hakuriver.host.listing import Filter
+from hakuriver.host.rows import Tx
 from hakuriver.host.store import Store
 from hakuriver.model.errors import Unavailable, UsageError
 from hakuriver.model.task import Status, Task, TaskSpec
