@@ -183,7 +183,7 @@ class Connection(BaseHTTPRequestHandler):
         self._owner.mark(self.connection, busy=True)
         response = self._respond(headers, body)
         self.close_connection = not keep
-        if response.switched is not None:
+        if response.switched is not None and self.command != "HEAD":
             self._switch(response.switched, response, reader)
         else:
             self._send(response)
@@ -196,7 +196,7 @@ class Connection(BaseHTTPRequestHandler):
         _LOG.debug("%s %s 101", self.address_string(), plain(self.requestline))
         # If the peer is gone already, whoever takes over notices, and ends what was begun for it.
         with suppress(OSError):
-            self.wfile.write(encode(response, close=False))
+            self.wfile.write(encode(response, close=response.status == HTTPStatus.OK))
             self.wfile.flush()
         # What the peer has sent already may be in our buffer: whoever goes on gets it first.
         self.connection.settimeout(0)
@@ -343,7 +343,9 @@ def encode(response: Response, *, close: bool, with_body: bool = True) -> bytes:
     except ValueError:
         phrase = ""
     given = {name for name, _ in response.headers}
-    about_body = [f"Content-Type: {response.content_type}", f"Content-Length: {length}"]
+    about_body = [f"Content-Type: {response.content_type}"]
+    if response.switched is None:
+        about_body.append(f"Content-Length: {length}")
     lines = [
         f"HTTP/1.1 {response.status} {phrase}",
         f"Date: {formatdate(usegmt=True)}",

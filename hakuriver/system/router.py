@@ -124,7 +124,8 @@ Switched = Callable[[socket.socket, bytes], None]
 class Response:
     """One answer. A body that is an iterator needs its length in bytes.
 
-    switched: with status 101, takes the connection over once the head of the answer is sent.
+    switched: takes the connection over once the head of the answer is sent; with status 200 what it
+    sends is the body, which ends with the connection.
     """
 
     status: int
@@ -158,6 +159,11 @@ class Response:
     def switch(protocol: str, switched: Switched, headers: Headers = ()) -> Response:
         named = (("Upgrade", protocol), ("Connection", "Upgrade"), *headers)
         return Response(101, b"", named, switched=switched)
+
+    @staticmethod
+    def stream(content_type: str, switched: Switched, headers: Headers = ()) -> Response:
+        """A body that goes on for as long as both sides like."""
+        return Response(200, b"", headers, content_type, switched=switched)
 
     @staticmethod
     def text(body: bytes, headers: Headers = ()) -> Response:
