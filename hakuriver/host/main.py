@@ -16,12 +16,15 @@ from hakuriver.host.cluster import Cluster, Defaults
 from hakuriver.host.dispatch import Dispatch
 from hakuriver.host.environment_containers import EnvironmentContainers
 from hakuriver.host.environments import Environments
+from hakuriver.host.feed import Feed
 from hakuriver.host.fleet import Fleet, Timing
 from hakuriver.host.health import Health
+from hakuriver.host.history import SAMPLE_SECONDS, History
 from hakuriver.host.identity import Ids, open_identity
 from hakuriver.host.jobs import Jobs
 from hakuriver.host.joining import Joining
 from hakuriver.host.outputs import Outputs
+from hakuriver.host.pages import Pages
 from hakuriver.host.placement import Supply
 from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.retention import Keep, Retention
@@ -53,6 +56,7 @@ log = logging.getLogger(__name__)
 _PRUNE_SECONDS = 600.0
 _TIDY_SECONDS = 60.0
 _GATHER_SECONDS = 0.001
+_FEED_SECONDS = 1.0
 
 
 def main(argv: list[str]) -> int:
@@ -119,7 +123,7 @@ class Host:
         self._lock = LockFile(db_file.with_name(db_file.name + ".lock"), what="a host")
         shared_dir = _shared_dir(config)
         self._watch = Watch()
-        self._store = Store(db_file, on_change=self._watch.changed)
+        self._store = Store(db_file, on_change=self._changed)
         self._ids = ids = _open_ids(self._store, shared_dir)
         with self._store.read() as tx:
             registry = Registry(tx.nodes())
@@ -156,12 +160,21 @@ class Host:
             ),
         )
         health = Health(registry)
+        self._feed = feed = Feed(
+            cluster=cluster,
+            jobs=self._environments.jobs,
+            environments=lambda: self._environments.changes,
+            shared_dir=shared_dir,
+        )
+        history = History(registry, cluster.reserved, on_sample=feed.sample)
         retention = Retention(self._store, shared_dir, _keep(config))
         self._placing = Ticker("placing", 5.0, cluster.place, gather=_GATHER_SECONDS)
         self._tickers = (
             self._placing,
             Ticker("scan", config.number("timing.cleanup_check_interval"), self._fleet.scan),
             Ticker("health", config.number("timing.resource_check_interval"), health.step),
+            Ticker("history", SAMPLE_SECONDS, history.step),
+            Ticker("feed", _FEED_SECONDS, feed.step),
             Ticker("prune", _PRUNE_SECONDS, retention.step),
             Ticker("tarballs", _TIDY_SECONDS, self._environments.tidy),
         )
@@ -195,6 +208,9 @@ class Host:
                 config.token, sessions, tls is not None, strangers, lambda: self._server.port
             ),
             joining=self._joining,
+            pages=Pages(),
+            history=history,
+            feed=feed,
         )
         self._server = HttpServer(
             (bind, config.whole("network.host_port")),
@@ -210,6 +226,10 @@ class Host:
         log.info(
             "cluster %s, epoch %d, database %s", ids.identity.cluster, ids.identity.epoch, db_file
         )
+
+    def _changed(self, ids: set[int]) -> None:
+        self._watch.changed(ids)
+        self._feed.changed(ids)
 
     def start(self) -> None:
         for ticker in self._tickers:
@@ -231,6 +251,7 @@ class Host:
     def stop(self) -> None:
         """Long polls are answered, what is being written is finished. Tasks do not notice."""
         self._watch.close()
+        self._feed.close()
         self._environments.jobs.stop()
         self._terminals.stop()
         self._server.stop()

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from hakuriver import PROTOCOL, __version__
-from hakuriver.host import environment_routes, join_routes, session_routes
+from hakuriver import PROTOCOL
+from hakuriver.host import (
+    environment_routes,
+    join_routes,
+    live_routes,
+    page_routes,
+    session_routes,
+    task_list_routes,
+)
 from hakuriver.host.batches import Batches
 from hakuriver.host.cluster import Cluster
 from hakuriver.host.environments import Environments
+from hakuriver.host.feed import Feed
 from hakuriver.host.fleet import Fleet
 from hakuriver.host.health import Health
+from hakuriver.host.history import History
 from hakuriver.host.joining import Joining
 from hakuriver.host.outputs import CHUNK, Outputs, Piece
+from hakuriver.host.pages import Pages
 from hakuriver.host.placement import Reserved
 from hakuriver.host.retention import Retention
-from hakuriver.host.rows import Filter
 from hakuriver.host.shells import Shells
+from hakuriver.host.task_list_routes import read_id
 from hakuriver.host.views import batch_view, node_view, task_view
 from hakuriver.host.watch import Watch
 from hakuriver.model.errors import BadRequest, NotFound
@@ -27,13 +37,12 @@ from hakuriver.model.fields import WHOLE_MAX, Fields
 from hakuriver.model.messages import Heartbeat, Reports
 from hakuriver.model.node_messages import node_from_json
 from hakuriver.model.submission import read_submission
-from hakuriver.model.task import Status, Task
+from hakuriver.model.task import Task
 from hakuriver.system.router import Request, Response, Route
 from hakuriver.system.shell_request import check_upgrade, read_shell_request, switch_to
 from hakuriver.system.strangers import Strangers
 
 WAIT_MAX = 60.0
-PAGE_MAX = 1000
 KEY_MAX = 200
 
 
@@ -64,20 +73,12 @@ class Desk:
     shared_dir: Path
     access: Access
     joining: Joining
+    pages: Pages
+    history: History
+    feed: Feed
 
     def view(self, task: Task) -> dict[str, object]:
         return task_view(task, self.shared_dir)
-
-
-def about(request: Request, desk: Desk) -> Response:
-    return Response.json(
-        {
-            "name": "HakuRiver",
-            "version": __version__,
-            "protocol": PROTOCOL,
-            "cluster": desk.cluster.id,
-        }
-    )
 
 
 def submit(request: Request, desk: Desk) -> Response:
@@ -102,31 +103,6 @@ def status(request: Request, desk: Desk) -> Response:
     if seconds:
         task = desk.watch.until([task_id], seconds, look)
     return Response.json(desk.view(task))
-
-
-def tasks(request: Request, desk: Desk) -> Response:
-    wanted = _filter(request)
-    seconds = request.number("wait", 0, 0, WAIT_MAX)
-    store = desk.cluster.store
-    since = request.whole("since", store.revision, 0, WHOLE_MAX)
-
-    def look() -> tuple[bool, tuple[int, list[Task]]]:
-        # The revision first: what changes in between is then asked for again, not missed.
-        revision = store.revision
-        # One more than asked for tells whether there is a next page.
-        found = desk.cluster.tasks(replace(wanted, limit=wanted.limit + 1))
-        newest = max((task.revision for task in found), default=0)
-        return (newest if wanted.ids else revision) > since, (revision, found)
-
-    if seconds:
-        revision, found = desk.watch.until(wanted.ids, seconds, look)
-    else:
-        revision, found = look()[1]
-    headers = [("X-Hakuriver-Revision", str(revision))]
-    if len(found) > wanted.limit:
-        found = found[: wanted.limit]
-        headers.append(("X-Hakuriver-Next", str(found[-1].id)))
-    return Response.json([desk.view(task) for task in found], headers=tuple(headers))
 
 
 def output(request: Request, desk: Desk) -> Response:
@@ -295,7 +271,9 @@ def task_terminal(request: Request, desk: Desk) -> Response:
 
 
 ROUTES: tuple[Route[Desk], ...] = (
-    Route("GET", "/", about),
+    Route("GET", "/", page_routes.front, open=True),
+    Route("GET", "/dashboard/<name>", page_routes.file, open=True),
+    Route("GET", "/dashboard/<folder>/<name>", page_routes.file, open=True),
     Route("POST", "/login", session_routes.login, open=True),
     Route("POST", "/logout", session_routes.logout, open=True),
     Route("GET", "/session", session_routes.session, open=True),
@@ -303,13 +281,15 @@ ROUTES: tuple[Route[Desk], ...] = (
     Route("GET", "/join-snippet", join_routes.join_snippet),
     Route("GET", "/v1/join", join_routes.join),
     Route("POST", "/submit", submit),
+    Route("POST", "/submit/preview", task_list_routes.preview),
     Route("GET", "/status/<id>", status),
-    Route("GET", "/tasks", tasks),
+    Route("GET", "/tasks", task_list_routes.tasks),
     Route("GET", "/task/<id>/shell", task_shell),
     Route("GET", "/task/<id>/terminal", task_terminal),
     Route("GET", "/task/<id>/<stream>", output),
     Route("POST", "/kill/<id>", kill),
     Route("POST", "/command/<id>/<verb>", command),
+    Route("GET", "/batches", task_list_routes.batches),
     Route("GET", "/batch/<id>", batch),
     Route("POST", "/batch/<id>/kill", kill_batch),
     Route("POST", "/batch/<id>/retry", retry_batch),
@@ -321,6 +301,9 @@ ROUTES: tuple[Route[Desk], ...] = (
     Route("POST", "/nodes/<name>/remove", remove),
     Route("POST", "/prune", prune),
     Route("GET", "/health", health),
+    Route("GET", "/history", live_routes.history),
+    Route("GET", "/events", live_routes.events),
+    Route("GET", "/environments", environment_routes.environments),
     Route("GET", "/docker/host/containers", environment_routes.containers),
     Route("GET", "/docker/host/containers/<name>/shell", environment_routes.shell),
     Route("GET", "/docker/host/containers/<name>/terminal", environment_routes.terminal),
@@ -341,50 +324,7 @@ ROUTES: tuple[Route[Desk], ...] = (
 
 
 def _task_id(request: Request) -> int:
-    task_id = _id(request.params["id"])
+    task_id = read_id(request.params["id"])
     if task_id is None:
         raise NotFound(f"there is no task {request.params['id'][:40]!r}")
     return task_id
-
-
-def _id(text: str) -> int | None:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= WHOLE_MAX):
-        return None
-    return int(text)
-
-
-def _filter(request: Request) -> Filter:
-    query = request.query
-    try:
-        statuses = tuple(Status(word) for word in query.get("status", "").split(",") if word)
-    except ValueError:
-        known = ", ".join(known.value for known in Status)
-        raise BadRequest(f"status: {query['status'][:80]!r} is none of {known}") from None
-    ids = query.get("ids")
-    return Filter(
-        statuses=statuses,
-        node=query.get("node", ""),
-        batch=_given_id(request, "batch"),
-        user=query.get("user", ""),
-        text=query.get("text", ""),
-        ids=None if ids is None else tuple(_ids(ids)),
-        after=_given_id(request, "after"),
-        limit=request.whole("limit", 100, 1, PAGE_MAX),
-    )
-
-
-def _given_id(request: Request, name: str) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    value = _id(text)
-    if value is None:
-        raise BadRequest(f"{name}: {text[:40]!r} is no id")
-    return value
-
-
-def _ids(text: str) -> list[int]:
-    ids = [_id(word) for word in text.split(",")]
-    if len(ids) > PAGE_MAX or None in ids:
-        raise BadRequest(f"ids must be at most {PAGE_MAX} numbers with commas between them")
-    return [task_id for task_id in ids if task_id is not None]

@@ -1,0 +1,121 @@
+// What the host tells by itself: one stream of events for the whole page, opened again whenever it ends.
+import { reactive } from "./vendor/vue.js";
+import { lookAtSession, session } from "./api.js";
+
+// state: connecting, live, broken. nodes by name. samples: the last points of the charts, cluster's and nodes'.
+export const live = reactive({
+  state: "connecting",
+  version: "",
+  cluster: "",
+  epoch: null,
+  nodes: {},
+  counts: null,
+  waiting: [],
+  failures: [],
+  jobs: {},
+  environments: 0,
+  now: Date.now(),
+});
+
+const listeners = { tasks: new Set(), sample: new Set(), back: new Set() };
+
+// Call `told` with the data of each event of a kind until the function that is returned is called.
+// tasks: changed tasks; sample: a point of the charts; back: the connection is there again, anything may have changed.
+export function listen(kind, told) {
+  listeners[kind].add(told);
+  return () => listeners[kind].delete(told);
+}
+
+const tell = (kind, data) => listeners[kind].forEach((told) => told(data));
+
+const JOBS_KEPT = 30;
+const SILENCE = 40_000;
+let source = null;
+let pause = 500;
+let timer = null;
+let lastHeard = 0;
+let clockSkew = 0;
+
+// The host's clock, not the browser's: ages are right though the two differ.
+export const hostNow = () => live.now + clockSkew;
+
+export const EVENTS = {
+  hello(data) {
+    live.version = data.version;
+    live.cluster = data.cluster;
+    live.epoch = data.epoch;
+    live.nodes = {};
+    live.jobs = {};
+    clockSkew = data.now * 1000 - Date.now();
+    pause = 500;
+    const again = live.state === "broken";
+    live.state = "live";
+    if (again) tell("back", data);
+  },
+  nodes(data) {
+    const heard = Date.now();
+    for (const node of data.nodes) live.nodes[node.hostname] = { ...node, heard };
+    for (const name of data.gone ?? []) delete live.nodes[name];
+  },
+  counts(data) {
+    live.counts = data.by_status;
+    live.waiting = data.waiting;
+    live.failures = data.failures;
+  },
+  tasks: (data) => tell("tasks", data),
+  jobs(data) {
+    for (const job of data.jobs) live.jobs[job.job_id] = job;
+    const ids = Object.keys(live.jobs);
+    for (const id of ids.slice(0, Math.max(ids.length - JOBS_KEPT, 0))) delete live.jobs[id];
+  },
+  environments: () => { live.environments += 1; },
+  sample: (data) => tell("sample", data),
+};
+
+export function connect() {
+  close();
+  source = new EventSource("/events");
+  lastHeard = Date.now();
+  for (const [kind, act] of Object.entries(EVENTS)) {
+    source.addEventListener(kind, (event) => {
+      lastHeard = Date.now();
+      act(JSON.parse(event.data));
+    });
+  }
+  source.addEventListener("error", lost);
+}
+
+export function close() {
+  clearTimeout(timer);
+  timer = null;
+  source?.close();
+  source = null;
+}
+
+// A browser gives up on an answer that is no stream, such as 503 or a proxy's page: so each try is our own.
+function lost() {
+  close();
+  live.state = "broken";
+  timer = setTimeout(async () => {
+    try {
+      await lookAtSession();
+    } catch { /* the host is away still: the next try tells */ }
+    if (session.loggedIn) connect();
+  }, pause);
+  pause = Math.min(pause * 1.6, 5000);
+}
+
+export function retryNow() {
+  if (live.state === "broken") {
+    pause = 500;
+    connect();
+  }
+}
+
+setInterval(() => {
+  live.now = Date.now();
+  // A host that was cut off says no goodbye; a living one says something every 15 seconds at the latest.
+  if (source && Date.now() - lastHeard > SILENCE && source.readyState === EventSource.OPEN) lost();
+}, 1000);
+
+window.addEventListener("online", retryNow);
