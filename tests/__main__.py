@@ -37,6 +37,8 @@ def main(arguments: list[str]) -> None:
         signal.signal(number, signal.SIG_DFL)
     if arguments[:1] == ["chaos"]:
         os.execv(PYTHON, [str(PYTHON), "-m", "tests.lab.chaos", *arguments[1:]])
+    if arguments[:1] == ["screenshots"]:
+        os.execv(PYTHON, [str(PYTHON), "-m", "tests.dashboard.screenshots", *arguments[1:]])
     if arguments[:1] == ["lab"]:
         arguments = ["tests/lab", *arguments[1:]]
     os.execv(PYTHON, [str(PYTHON), "-m", "pytest", *arguments])

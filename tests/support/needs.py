@@ -105,6 +105,23 @@ def lab() -> Capability:
     return Capability("lab", True, "nodes with systemd and an engine of their own")
 
 
+@functools.cache
+def npm() -> Capability:
+    """What the dashboard's parts are fetched with."""
+    path = shutil.which("npm")
+    return Capability("npm", bool(path), path or "there is no npm program")
+
+
+@functools.cache
+def browser() -> Capability:
+    """What the dashboard is built with and looked at with; detail is the browser's version."""
+    missing = [name for name in ("npm", "chromium", "chromedriver") if not shutil.which(name)]
+    if missing:
+        return Capability("browser", False, f"there is no {' and no '.join(missing)}")
+    done = subprocess.run(["chromium", "--version"], capture_output=True, text=True, timeout=30)
+    return Capability("browser", done.returncode == 0, done.stdout.strip() or done.stderr.strip())
+
+
 def python() -> Capability:
     ours = f"{platform.python_implementation()} {platform.python_version()}"
     return Capability("python", True, f"{ours}; programs under test run with {base_python()}")
@@ -128,6 +145,7 @@ def all_capabilities() -> list[Capability]:
         pidfd(),
         cgroup(),
         lab(),
+        browser(),
     ]
 
 
