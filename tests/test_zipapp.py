@@ -59,6 +59,7 @@ def run(*argv: object, cwd: Path | None = None) -> subprocess.CompletedProcess[s
 
 
 def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
+    needs.needs(needs.npm())
     build_zipapp.fetch(ROOT)
     build_zipapp.fetch_from_npm(ROOT)
     for copy in ("one", "two"):

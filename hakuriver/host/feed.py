@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +134,12 @@ class Feed:
                 with self._changed_lock:
                     self._changed.clear()
             reader = Reader()
-            # What has changed until now goes to the others; then all know the same.
-            self._tell(self._news())
-            reader.put(b"".join(self._everything()))
+            others = tuple(self._readers)
+            # From now on changes are noted; what has changed until now goes to the others, and then
+            # all know the same.
             self._readers.add(reader)
+            self._tell(self._news(), others)
+            reader.put(b"".join(self._everything()))
             return reader
 
     def detach(self, reader: Reader) -> None:
@@ -162,17 +164,17 @@ class Feed:
         """A point of the charts."""
         with self._lock:
             if self._readers:
-                self._tell([event("sample", sample)])
+                self._tell([event("sample", sample)], self._readers)
 
     def step(self) -> None:
         with self._lock:
             if self._readers:
-                self._tell(self._news())
+                self._tell(self._news(), self._readers)
 
-    def _tell(self, events: list[bytes]) -> None:
+    def _tell(self, events: list[bytes], readers: Iterable[Reader]) -> None:
         if events:
             data = b"".join(events)
-            for reader in self._readers:
+            for reader in readers:
                 reader.put(data)
 
     # What there is to tell

@@ -56,6 +56,7 @@ def name_of(page: Path) -> str:
 def test_every_command_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
     if "curl" in page.read_text(encoding="utf-8"):
         needs.needs(needs.shell("curl"))
+    needs.needs(needs.npm())
     type_all(page, tmp_path, docker=False)
 
 
@@ -73,7 +74,7 @@ def environment_image() -> Iterator[None]:
 
     Images of those names that are there already are used.
     """
-    needs.needs(needs.docker(), needs.static_busybox())
+    needs.needs(needs.docker(), needs.static_busybox(), needs.npm())
     # One session at a time: the names are the same for all.
     with open(Path(tempfile.gettempdir(), "hakuriver-docs-image.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
