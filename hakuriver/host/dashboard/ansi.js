@@ -1,8 +1,17 @@
 // Text with ANSI escape sequences, as pieces of one look each. Pure. Facts: ECMA-48, SGR; xterm's 256 colours.
-const SEQUENCE = /\x1b(?:\[([0-?]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[@-Z\\-_]|[ -/]+[0-~])/g;
+const SEQUENCE =
+  /\x1b(?:\[([0-?]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[@-Z\\-_]|[ -/]+[0-~])/g;
 const OTHER_CONTROLS = /[\x00-\x08\x0b-\x1f\x7f]/g;
 
-export const plainStyle = Object.freeze({ fg: null, bg: null, bold: false, dim: false, italic: false, underline: false, inverse: false });
+export const plainStyle = Object.freeze({
+  fg: null,
+  bg: null,
+  bold: false,
+  dim: false,
+  italic: false,
+  underline: false,
+  inverse: false,
+});
 
 // The pieces of one line and the style that the next one begins with: [{text, style}].
 export function parseLine(line, style = plainStyle) {
@@ -32,7 +41,9 @@ function overwritten(line) {
 export function restyled(style, parameters) {
   const numbers = (parameters || "0").split(/[;:]/).map((word) => Number(word) || 0);
   let next = style;
-  const set = (change) => { next = { ...next, ...change }; };
+  const set = (change) => {
+    next = { ...next, ...change };
+  };
   for (let at = 0; at < numbers.length; at += 1) {
     const number = numbers[at];
     if (number === 0) next = plainStyle;
@@ -57,7 +68,12 @@ export function restyled(style, parameters) {
         set({ [field]: palette(numbers[at + 2] ?? 0) });
         at += 2;
       } else if (numbers[at + 1] === 2) {
-        set({ [field]: `rgb(${numbers.slice(at + 2, at + 5).map((value) => Math.min(value, 255)).join(",")})` });
+        set({
+          [field]: `rgb(${numbers
+            .slice(at + 2, at + 5)
+            .map((value) => Math.min(value, 255))
+            .join(",")})`,
+        });
         at += 4;
       }
     }

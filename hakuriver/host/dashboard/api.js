@@ -28,7 +28,11 @@ async function send(method, path, body, signal) {
   let response;
   try {
     response = await fetch(path, {
-      method, headers, signal, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body),
+      method,
+      headers,
+      signal,
+      cache: "no-store",
+      body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
@@ -39,7 +43,9 @@ async function send(method, path, body, signal) {
   let told = {};
   try {
     told = await response.json();
-  } catch { /* whoever answered, it was not the host: the status is all there is */ }
+  } catch {
+    /* whoever answered, it was not the host: the status is all there is */
+  }
   throw new Failure(response.status, sentence(told.detail ?? `The answer was ${response.status}.`), told.hint ?? "");
 }
 
@@ -76,7 +82,11 @@ export async function submit(body, key) {
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
   if (response.status === 401) session.loggedIn = false;
-  throw new Failure(response.status, sentence(answer.detail ?? `The answer was ${response.status}.`), answer.hint ?? "");
+  throw new Failure(
+    response.status,
+    sentence(answer.detail ?? `The answer was ${response.status}.`),
+    answer.hint ?? "",
+  );
 }
 
 export async function lookAtSession() {

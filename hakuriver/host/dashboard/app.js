@@ -1,7 +1,24 @@
 // The frame of the page: who is logged in, where one is, and whether the host is heard.
 import { computed, createApp, onMounted, ref, watch } from "./vendor/vue.js";
 import { lookAtSession, post, rememberUser, session } from "./api.js";
-import { a, aside, button, div, footer, header, h1, input, label, main, nav, option, p, select, span, use } from "./dom.js";
+import {
+  a,
+  aside,
+  button,
+  div,
+  footer,
+  header,
+  h1,
+  input,
+  label,
+  main,
+  nav,
+  option,
+  p,
+  select,
+  span,
+  use,
+} from "./dom.js";
 import { close, connect, live, retryNow } from "./live.js";
 import { attempt, Messages, Question } from "./parts.js";
 import { route } from "./router.js";
@@ -60,11 +77,12 @@ const CONNECTION = { connecting: "Connecting …", live: "Live", broken: "Host n
 
 const Menu = {
   setup() {
-    const leave = () => attempt(async () => {
-      await post("/logout");
-      close();
-      await lookAtSession();
-    });
+    const leave = () =>
+      attempt(async () => {
+        await post("/logout");
+        close();
+        await lookAtSession();
+      });
     return () =>
       div(
         { class: "settings" },
@@ -72,7 +90,11 @@ const Menu = {
           { class: "setting" },
           span("Your name"),
           input({
-            class: "small", value: session.user, placeholder: "nobody", maxlength: 60, autocomplete: "username",
+            class: "small",
+            value: session.user,
+            placeholder: "nobody",
+            maxlength: 60,
+            autocomplete: "username",
             title: "Shown with the tasks that you submit, and in the host's log",
             onChange: (event) => rememberUser(event.target.value),
           }),
@@ -117,7 +139,17 @@ const Frame = {
     return () =>
       div(
         { class: "frame" },
-        a({ class: "skip", href: "#content", onClick: (event) => { event.preventDefault(); heading.value.focus(); } }, "Skip to the content"),
+        a(
+          {
+            class: "skip",
+            href: "#content",
+            onClick: (event) => {
+              event.preventDefault();
+              heading.value.focus();
+            },
+          },
+          "Skip to the content",
+        ),
         aside(
           { class: "side", "aria-label": "Navigation and settings" },
           a({ class: "brand", href: "#/" }, span({ class: "brand-mark", "aria-hidden": "true" }), "HakuRiver"),
@@ -135,7 +167,10 @@ const Frame = {
               ? button({ type: "button", class: "connection is-broken", onClick: retryNow }, CONNECTION.broken)
               : span({ class: ["connection", `is-${live.state}`], role: "status" }, CONNECTION[live.state]),
           ),
-          main({ id: "content", class: { stale: live.state === "broken" } }, use(found.value.page, { key: route.path.join("/"), ...found.value.props })),
+          main(
+            { id: "content", class: { stale: live.state === "broken" } },
+            use(found.value.page, { key: route.path.join("/"), ...found.value.props }),
+          ),
         ),
         links("bottom-nav"),
       );
@@ -155,9 +190,15 @@ const App = {
       }
     };
     onMounted(begin);
-    watch(() => session.loggedIn, (inside) => { if (!inside) close(); });
+    watch(
+      () => session.loggedIn,
+      (inside) => {
+        if (!inside) close();
+      },
+    );
     const shown = () => {
-      if (!session.known) return p({ class: "starting" }, trouble.value ? "The host does not answer. Trying again …" : "Loading …");
+      if (!session.known)
+        return p({ class: "starting" }, trouble.value ? "The host does not answer. Trying again …" : "Loading …");
       return session.loggedIn ? use(Frame) : use(Login);
     };
     return () => [shown(), use(Question), use(Messages)];

@@ -37,20 +37,32 @@ export const Chart = {
       scales: {
         // As wide as was asked for, also while little is known: time that was not seen is an empty place.
         // But not wider than three times what is known: a host that has just started has little to show.
-        x: { range: (_, first) => {
-          const now = Date.now() / 1000;
-          return [now - Math.min(props.span, Math.max(600, 3 * (now - (first ?? now)))), now];
-        } },
+        x: {
+          range: (_, first) => {
+            const now = Date.now() / 1000;
+            return [now - Math.min(props.span, Math.max(600, 3 * (now - (first ?? now)))), now];
+          },
+        },
         y: { range: (_, low, high) => [0, props.max || Math.max(high ?? 1, 0.1) * 1.1] },
       },
       axes: [
         {
-          stroke: resolved("--muted"), grid: { stroke: resolved("--line"), width: 1 }, ticks: { show: false }, font: FONT, size: 28,
-          values: (_, ticks) => ticks.map((tick) => CLOCK.format(new Date(tick * 1000))), space: 70,
+          stroke: resolved("--muted"),
+          grid: { stroke: resolved("--line"), width: 1 },
+          ticks: { show: false },
+          font: FONT,
+          size: 28,
+          values: (_, ticks) => ticks.map((tick) => CLOCK.format(new Date(tick * 1000))),
+          space: 70,
         },
         {
-          stroke: resolved("--muted"), grid: { stroke: resolved("--line"), width: 1 }, ticks: { show: false }, font: FONT,
-          size: 72, incrs: props.powers ? POWERS : undefined, values: (_, ticks) => ticks.map((tick) => props.show(tick)),
+          stroke: resolved("--muted"),
+          grid: { stroke: resolved("--line"), width: 1 },
+          ticks: { show: false },
+          font: FONT,
+          size: 72,
+          incrs: props.powers ? POWERS : undefined,
+          values: (_, ticks) => ticks.map((tick) => props.show(tick)),
         },
       ],
       series: [
@@ -75,14 +87,19 @@ export const Chart = {
 
     onMounted(() => {
       draw();
-      observer = new ResizeObserver(() => plot.setSize({ width: Math.max(place.value.clientWidth, 120), height: HEIGHT }));
+      observer = new ResizeObserver(() =>
+        plot.setSize({ width: Math.max(place.value.clientWidth, 120), height: HEIGHT }),
+      );
       observer.observe(place.value);
     });
     onBeforeUnmount(() => {
       observer?.disconnect();
       plot?.destroy();
     });
-    watch(() => props.data, (data) => plot?.setData(data));
+    watch(
+      () => props.data,
+      (data) => plot?.setData(data),
+    );
     watch(() => [theme.dark, props.max, props.span], draw);
     return () => div({ ref: place, class: "chart", role: "img", "aria-label": props.label });
   },

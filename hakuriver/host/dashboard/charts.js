@@ -6,7 +6,11 @@ import { bytes, number } from "./format.js";
 import { useHistory } from "./history.js";
 import { card, failureBox } from "./parts.js";
 
-const RANGES = [[1, "1 hour"], [6, "6 hours"], [24, "24 hours"]];
+const RANGES = [
+  [1, "1 hour"],
+  [6, "6 hours"],
+  [24, "24 hours"],
+];
 const lines = (used) => [
   { name: used, colour: "--chart-use", fill: true },
   { name: "reserved", colour: "--chart-hold" },
@@ -23,7 +27,13 @@ export const Charts = {
         { class: "choices", role: "group", "aria-label": "Time shown" },
         RANGES.map(([value, name]) =>
           button(
-            { type: "button", "aria-pressed": hours.value === value, onClick: () => { hours.value = value; } },
+            {
+              type: "button",
+              "aria-pressed": hours.value === value,
+              onClick: () => {
+                hours.value = value;
+              },
+            },
             name,
           ),
         ),
@@ -37,16 +47,25 @@ export const Charts = {
           ranges(),
           failureBox(history.failure.value),
           use(Chart, {
-            lines: lines("busy"), data: history.cores.value, span: hours.value * 3600, max: history.maxCores.value * 1.05,
-            show: (value) => number(value, 1), label: `Cores ${whose()} that were busy, reserved and there, over time`,
+            lines: lines("busy"),
+            data: history.cores.value,
+            span: hours.value * 3600,
+            max: history.maxCores.value * 1.05,
+            show: (value) => number(value, 1),
+            label: `Cores ${whose()} that were busy, reserved and there, over time`,
           }),
         ),
         card(
           "Memory",
           null,
           use(Chart, {
-            lines: lines("in use"), data: history.memory.value, span: hours.value * 3600, max: history.maxMemory.value * 1.05,
-            show: bytes, powers: true, label: `Memory ${whose()} that was in use, reserved and there, over time`,
+            lines: lines("in use"),
+            data: history.memory.value,
+            span: hours.value * 3600,
+            max: history.maxMemory.value * 1.05,
+            show: bytes,
+            powers: true,
+            label: `Memory ${whose()} that was in use, reserved and there, over time`,
           }),
         ),
       );

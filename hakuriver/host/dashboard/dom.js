@@ -2,27 +2,114 @@
 // null and false among the children stand for nothing.
 import { h, isVNode } from "./vendor/vue.js";
 
-const isAttributes = (value) =>
-  value !== null && typeof value === "object" && !Array.isArray(value) && !isVNode(value);
+const isAttributes = (value) => value !== null && typeof value === "object" && !Array.isArray(value) && !isVNode(value);
 
 export function element(name, args) {
   const [first, ...rest] = args;
   const [attributes, children] = isAttributes(first) ? [first, rest] : [null, args];
-  return h(name, attributes, children.flat(Infinity).filter((child) => child !== null && child !== false));
+  return h(
+    name,
+    attributes,
+    children.flat(Infinity).filter((child) => child !== null && child !== false),
+  );
 }
 
-const tag = (name) => (...args) => element(name, args);
+const tag =
+  (name) =>
+  (...args) =>
+    element(name, args);
 
 // A component of ours: its props, then what goes into it.
 export const use = (component, props, slots) => h(component, props, slots);
 
 export const [
-  a, aside, button, caption, code, dd, details, dialog, div, dl, dt, fieldset, footer, form, h1, h2, h3, header,
-  input, label, legend, li, main, nav, ol, optgroup, option, p, pre, progress, section, select, small, span, strong, summary,
-  table, tbody, td, textarea, th, thead, tr, ul,
+  a,
+  aside,
+  button,
+  caption,
+  code,
+  dd,
+  details,
+  dialog,
+  div,
+  dl,
+  dt,
+  fieldset,
+  footer,
+  form,
+  h1,
+  h2,
+  h3,
+  header,
+  input,
+  label,
+  legend,
+  li,
+  main,
+  nav,
+  ol,
+  optgroup,
+  option,
+  p,
+  pre,
+  progress,
+  section,
+  select,
+  small,
+  span,
+  strong,
+  summary,
+  table,
+  tbody,
+  td,
+  textarea,
+  th,
+  thead,
+  tr,
+  ul,
 ] = [
-  "a", "aside", "button", "caption", "code", "dd", "details", "dialog", "div", "dl", "dt", "fieldset", "footer",
-  "form", "h1", "h2", "h3", "header", "input", "label", "legend", "li", "main", "nav", "ol", "optgroup", "option",
-  "p", "pre", "progress", "section", "select", "small", "span", "strong", "summary", "table", "tbody", "td", "textarea", "th",
-  "thead", "tr", "ul",
+  "a",
+  "aside",
+  "button",
+  "caption",
+  "code",
+  "dd",
+  "details",
+  "dialog",
+  "div",
+  "dl",
+  "dt",
+  "fieldset",
+  "footer",
+  "form",
+  "h1",
+  "h2",
+  "h3",
+  "header",
+  "input",
+  "label",
+  "legend",
+  "li",
+  "main",
+  "nav",
+  "ol",
+  "optgroup",
+  "option",
+  "p",
+  "pre",
+  "progress",
+  "section",
+  "select",
+  "small",
+  "span",
+  "strong",
+  "summary",
+  "table",
+  "tbody",
+  "td",
+  "textarea",
+  "th",
+  "thead",
+  "tr",
+  "ul",
 ].map(tag);

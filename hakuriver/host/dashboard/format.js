@@ -15,9 +15,7 @@ export function bytes(count) {
 }
 
 export const number = (value, digits = 1) =>
-  value === null || value === undefined
-    ? "–"
-    : value.toLocaleString("en", { maximumFractionDigits: digits });
+  value === null || value === undefined ? "–" : value.toLocaleString("en", { maximumFractionDigits: digits });
 
 export const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(value)} %`);
 
@@ -25,7 +23,11 @@ export function duration(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "–";
   const whole = Math.max(Math.floor(seconds), 0);
   if (whole < 60) return seconds >= 0.05 && seconds < 10 && seconds % 1 ? `${seconds.toFixed(1)} s` : `${whole} s`;
-  const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
+  const [days, hours, minutes] = [
+    Math.floor(whole / 86400),
+    Math.floor(whole / 3600) % 24,
+    Math.floor(whole / 60) % 60,
+  ];
   if (days) return `${days} d ${hours} h`;
   if (hours) return `${hours} h ${minutes} min`;
   return `${minutes} min ${whole % 60} s`;
@@ -36,9 +38,18 @@ export function ago(seconds) {
   return seconds < 2 ? "now" : `${duration(Math.floor(seconds))} ago`;
 }
 
-const TODAY = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const TODAY = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
+});
 const OTHER = new Intl.DateTimeFormat(undefined, {
-  day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hour12: false,
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+  hour12: false,
 });
 const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hour12: false });
 
@@ -71,17 +82,30 @@ export const commandLine = (task) => [task.command, ...task.arguments].map(quote
 
 // Control characters by their pictures, so that one sees them and they do nothing.
 export const visible = (text) =>
-  text.replace(/[\x00-\x1f]/g, (found) => String.fromCharCode(0x2400 + found.charCodeAt(0))).replaceAll("\x7f", "\u2421");
+  text
+    .replace(/[\x00-\x1f]/g, (found) => String.fromCharCode(0x2400 + found.charCodeAt(0)))
+    .replaceAll("\x7f", "\u2421");
 
 export const shownCommand = (task) => visible(commandLine(task));
 
 // Statuses in the order of a task's life, and what a person calls them.
 export const STATUSES = [
-  "pending", "assigning", "running", "paused", "lost", "completed", "failed", "killed_oom", "killed",
+  "pending",
+  "assigning",
+  "running",
+  "paused",
+  "lost",
+  "completed",
+  "failed",
+  "killed_oom",
+  "killed",
 ];
 export const FINAL = new Set(["completed", "failed", "killed", "killed_oom"]);
 const WORDS = {
-  pending: "waiting", assigning: "starting", killed_oom: "out of memory", lost: "node silent",
+  pending: "waiting",
+  assigning: "starting",
+  killed_oom: "out of memory",
+  lost: "node silent",
 };
 export const statusWord = (status) => WORDS[status] ?? status;
 

@@ -4,7 +4,14 @@ import { get, query } from "./api.js";
 import { listen } from "./live.js";
 
 const FIELDS = [
-  "t", "cores_total", "cores_reserved", "cpu_percent", "memory_total", "memory_reserved", "memory_used", "running",
+  "t",
+  "cores_total",
+  "cores_reserved",
+  "cpu_percent",
+  "memory_total",
+  "memory_reserved",
+  "memory_used",
+  "running",
 ];
 
 // node: a function that gives a node's name, or "" for the cluster. hours: a ref.
@@ -31,7 +38,7 @@ export function useHistory(node, hours) {
     const kept = (hours.value * 3600) / known.step;
     const next = { step: known.step };
     for (const field of FIELDS) {
-      const value = field === "t" ? sample.t : point[field] ?? null;
+      const value = field === "t" ? sample.t : (point[field] ?? null);
       next[field] = [...known[field].slice(-Math.ceil(kept)), value];
     }
     columns.value = next;
@@ -50,7 +57,21 @@ export function useHistory(node, hours) {
     known: computed(() => columns.value !== null),
     cores: computed(() => [list("t"), used.value, list("cores_reserved"), list("cores_total")]),
     memory: computed(() => [list("t"), list("memory_used"), list("memory_reserved"), list("memory_total")]),
-    maxCores: computed(() => Math.max(1, ...list("cores_total").slice(-50).map((value) => value ?? 0))),
-    maxMemory: computed(() => Math.max(1, ...list("memory_total").slice(-50).map((value) => value ?? 0))),
+    maxCores: computed(() =>
+      Math.max(
+        1,
+        ...list("cores_total")
+          .slice(-50)
+          .map((value) => value ?? 0),
+      ),
+    ),
+    maxMemory: computed(() =>
+      Math.max(
+        1,
+        ...list("memory_total")
+          .slice(-50)
+          .map((value) => value ?? 0),
+      ),
+    ),
   };
 }

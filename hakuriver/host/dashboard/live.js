@@ -68,7 +68,9 @@ export const EVENTS = {
     const ids = Object.keys(live.jobs);
     for (const id of ids.slice(0, Math.max(ids.length - JOBS_KEPT, 0))) delete live.jobs[id];
   },
-  environments: () => { live.environments += 1; },
+  environments: () => {
+    live.environments += 1;
+  },
   sample: (data) => tell("sample", data),
 };
 
@@ -99,7 +101,9 @@ function lost() {
   timer = setTimeout(async () => {
     try {
       await lookAtSession();
-    } catch { /* the host is away still: the next try tells */ }
+    } catch {
+      /* the host is away still: the next try tells */
+    }
     if (session.loggedIn) connect();
   }, pause);
   pause = Math.min(pause * 1.6, 5000);

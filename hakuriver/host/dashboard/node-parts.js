@@ -7,7 +7,12 @@ import { ask, attempt } from "./parts.js";
 export const isDrained = (node) => node.drained !== null && node.drained !== undefined && node.drained !== false;
 
 export function nodeState(node) {
-  const parts = [span({ class: ["badge", node.status === "online" ? "is-online" : "is-offline"] }, node.status === "online" ? "up" : "down")];
+  const parts = [
+    span(
+      { class: ["badge", node.status === "online" ? "is-online" : "is-offline"] },
+      node.status === "online" ? "up" : "down",
+    ),
+  ];
   if (isDrained(node)) {
     const reason = typeof node.drained === "string" ? node.drained : "";
     parts.push(" ", span({ class: "badge is-drained", title: reason || undefined }, "drained"));
@@ -26,8 +31,10 @@ export async function setDrain(node) {
   const name = node.hostname;
   if (isDrained(node)) return attempt(() => post(`/nodes/${encodeURIComponent(name)}/undrain`));
   const sure = await ask({
-    title: `Drain ${name}?`, text: "What runs there ends in its own time, and nothing new starts until it is undrained.",
-    yes: "Drain", danger: false,
+    title: `Drain ${name}?`,
+    text: "What runs there ends in its own time, and nothing new starts until it is undrained.",
+    yes: "Drain",
+    danger: false,
   });
   return sure && attempt(() => post(`/nodes/${encodeURIComponent(name)}/drain`));
 }

@@ -17,7 +17,10 @@ const NEWLINE = 10;
 const pause = (milliseconds, signal) =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
   });
 
 export const Output = {
@@ -27,8 +30,18 @@ export const Output = {
     const lines = ref(null);
     const stream = ref("stdout");
     const state = reactive({
-      size: 0, final: false, follow: true, wrap: localStorage.getItem("hakuriver.wrap") !== "no", failure: null,
-      loaded: false, empty: true, start: 0, end: 0, search: "", searching: null, found: "",
+      size: 0,
+      final: false,
+      follow: true,
+      wrap: localStorage.getItem("hakuriver.wrap") !== "no",
+      failure: null,
+      loaded: false,
+      empty: true,
+      start: 0,
+      end: 0,
+      search: "",
+      searching: null,
+      found: "",
     });
     let view = null;
     let stop = new AbortController();
@@ -115,7 +128,11 @@ export const Output = {
         while (before !== `${view.start} ${view.end}`) {
           before = `${view.start} ${view.end}`;
           if (box.scrollTop < NEAR && view.start > 0) await earlier(box);
-          else if (!state.follow && box.scrollHeight - box.scrollTop - box.clientHeight < NEAR && view.end < state.size) {
+          else if (
+            !state.follow &&
+            box.scrollHeight - box.scrollTop - box.clientHeight < NEAR &&
+            view.end < state.size
+          ) {
             const { body } = await piece({ offset: view.end, limit: STEP }, stop.signal);
             holding(box, lines.value.lastElementChild, () => view.append(body));
             show();
@@ -179,8 +196,10 @@ export const Output = {
         const { body } = await piece({ offset: at, limit: SEARCH_STEP }, signal);
         if (!body.length) return null;
         const { lines: known, rest } = splitLines(body);
-        const all = rest < body.length && (at + body.length >= state.size || !known.length)
-          ? [...known, { begin: rest, end: body.length }] : known;
+        const all =
+          rest < body.length && (at + body.length >= state.size || !known.length)
+            ? [...known, { begin: rest, end: body.length }]
+            : known;
         for (const line of all) {
           const text = decoder.decode(body.subarray(line.begin, line.end)).replace(/\x1b\[[0-?]*[ -/]*[@-~]/g, "");
           if (text.toLowerCase().includes(words)) return { at: at + line.begin, next: at + line.end + 1 };
@@ -202,8 +221,17 @@ export const Output = {
       view.clear(0);
       startFollowing();
     });
-    watch(() => state.search, () => { hits = []; state.found = ""; });
-    watch(() => state.wrap, (wrap) => localStorage.setItem("hakuriver.wrap", wrap ? "yes" : "no"));
+    watch(
+      () => state.search,
+      () => {
+        hits = [];
+        state.found = "";
+      },
+    );
+    watch(
+      () => state.wrap,
+      (wrap) => localStorage.setItem("hakuriver.wrap", wrap ? "yes" : "no"),
+    );
     // The end of the task is the end of its output: whoever follows has to look once more.
     onMounted(() => {
       view = new LogView(lines.value);
@@ -216,7 +244,16 @@ export const Output = {
 
     const tab = (name) =>
       button(
-        { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "output", "aria-selected": stream.value === name, onClick: () => { stream.value = name; } },
+        {
+          type: "button",
+          role: "tab",
+          id: `tab-${name}`,
+          "aria-controls": "output",
+          "aria-selected": stream.value === name,
+          onClick: () => {
+            stream.value = name;
+          },
+        },
         name,
       );
     const file = () => `/task/${props.task.task_id}/${stream.value}`;
@@ -227,8 +264,14 @@ export const Output = {
         form(
           { class: "search", role: "search", onSubmit: search },
           input({
-            type: "search", class: "small", placeholder: "Search the output", "aria-label": "Search the output", value: state.search,
-            onInput: (event) => { state.search = event.target.value; },
+            type: "search",
+            class: "small",
+            placeholder: "Search the output",
+            "aria-label": "Search the output",
+            value: state.search,
+            onInput: (event) => {
+              state.search = event.target.value;
+            },
           }),
           state.searching
             ? button({ type: "button", class: "small", onClick: () => state.searching?.abort() }, "Stop")
@@ -238,26 +281,60 @@ export const Output = {
         ),
         div(
           { class: "buttons" },
-          label({ class: "check" }, input({ type: "checkbox", checked: state.follow, onChange: (event) => (event.target.checked ? startFollowing() : stopFollowing()) }), "Follow"),
-          label({ class: "check" }, input({ type: "checkbox", checked: state.wrap, onChange: (event) => { state.wrap = event.target.checked; } }), "Wrap lines"),
+          label(
+            { class: "check" },
+            input({
+              type: "checkbox",
+              checked: state.follow,
+              onChange: (event) => (event.target.checked ? startFollowing() : stopFollowing()),
+            }),
+            "Follow",
+          ),
+          label(
+            { class: "check" },
+            input({
+              type: "checkbox",
+              checked: state.wrap,
+              onChange: (event) => {
+                state.wrap = event.target.checked;
+              },
+            }),
+            "Wrap lines",
+          ),
           button({ type: "button", class: "small", disabled: !state.size, onClick: () => jump(0) }, "Start"),
           button({ type: "button", class: "small", disabled: !state.size, onClick: startFollowing }, "End"),
-          state.size ? a({ class: "button small", href: file(), download: `task-${props.task.task_id}.${stream.value}.txt` }, "Download") : null,
+          state.size
+            ? a(
+                { class: "button small", href: file(), download: `task-${props.task.task_id}.${stream.value}.txt` },
+                "Download",
+              )
+            : null,
         ),
       );
     const words = () => {
       if (!state.loaded) return "Loading …";
-      if (!state.size) return state.final ? `The task wrote nothing to ${stream.value}.` : `Nothing on ${stream.value} so far.`;
-      const shown = state.start > 0 || state.end < state.size ? `, of which ${bytes(state.end - state.start)} are shown` : "";
+      if (!state.size)
+        return state.final ? `The task wrote nothing to ${stream.value}.` : `Nothing on ${stream.value} so far.`;
+      const shown =
+        state.start > 0 || state.end < state.size ? `, of which ${bytes(state.end - state.start)} are shown` : "";
       return `${bytes(state.size)}${shown}${state.final ? "" : state.follow ? ", following" : ""}`;
     };
     return () =>
       card(
-        "Output", span({ class: "output-size" }, words()),
+        "Output",
+        span({ class: "output-size" }, words()),
         bar(),
         failureBox(state.failure, () => startFollowing()),
         div(
-          { ref: pane, id: "output", class: ["log", { wrap: state.wrap, "is-empty": state.empty }], role: "tabpanel", tabindex: 0, "aria-labelledby": `tab-${stream.value}`, onScroll: scrolled },
+          {
+            ref: pane,
+            id: "output",
+            class: ["log", { wrap: state.wrap, "is-empty": state.empty }],
+            role: "tabpanel",
+            tabindex: 0,
+            "aria-labelledby": `tab-${stream.value}`,
+            onScroll: scrolled,
+          },
           div({ ref: lines, class: "log-lines" }),
         ),
       );

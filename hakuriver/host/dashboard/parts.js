@@ -52,7 +52,10 @@ export const Messages = {
         div(
           { key: message.id, class: ["message", `is-${message.kind}`] },
           div(p(message.text), message.hint ? small(message.hint) : null),
-          button({ type: "button", class: "icon", "aria-label": "Close this message", onClick: () => forget(message.id) }, "×"),
+          button(
+            { type: "button", class: "icon", "aria-label": "Close this message", onClick: () => forget(message.id) },
+            "×",
+          ),
         ),
       ),
     ),
@@ -87,7 +90,10 @@ export const Dialog = {
           onClose: () => emit("close"),
           onClick: (event) => event.target === root.value && root.value.close(),
         },
-        header(h2(props.title), button({ type: "button", class: "icon", "aria-label": "Close", onClick: () => root.value.close() }, "×")),
+        header(
+          h2(props.title),
+          button({ type: "button", class: "icon", "aria-label": "Close", onClick: () => root.value.close() }, "×"),
+        ),
         div({ class: "inside" }, slots.default?.()),
       );
   },
@@ -113,18 +119,20 @@ export const Question = {
       const asked = question.value;
       if (!asked) return null;
       nextTick(() => confirm.value?.focus());
-      return use(
-        Dialog,
-        { title: asked.title, onClose: () => answer(false) },
-        () => [
-          p(asked.text),
-          form(
-            { class: "buttons", onSubmit: (event) => { event.preventDefault(); answer(true); } },
-            button({ type: "button", onClick: () => answer(false) }, "Cancel"),
-            button({ ref: confirm, type: "submit", class: asked.danger ? "danger" : "main" }, asked.yes),
-          ),
-        ],
-      );
+      return use(Dialog, { title: asked.title, onClose: () => answer(false) }, () => [
+        p(asked.text),
+        form(
+          {
+            class: "buttons",
+            onSubmit: (event) => {
+              event.preventDefault();
+              answer(true);
+            },
+          },
+          button({ type: "button", onClick: () => answer(false) }, "Cancel"),
+          button({ ref: confirm, type: "submit", class: asked.danger ? "danger" : "main" }, asked.yes),
+        ),
+      ]);
     };
   },
 };
@@ -146,9 +154,13 @@ export const ActButton = {
     return () =>
       button(
         {
-          type: "button", class: props.kind, disabled: props.disabled, title: props.title,
+          type: "button",
+          class: props.kind,
+          disabled: props.disabled,
+          title: props.title,
           // Not disabled while it works: it would lose the focus.
-          "aria-busy": busy.value || undefined, onClick: press,
+          "aria-busy": busy.value || undefined,
+          onClick: press,
         },
         props.label,
       );
@@ -191,7 +203,13 @@ export const cardWith = (attributes, title, right, ...children) =>
   div({ ...attributes, class: "card" }, div({ class: "card-head" }, h2(title), right ?? null), ...children);
 
 // A table that may be wider than its place: it scrolls there, by keyboard too.
-export const scroll = (label, ...children) => div({ class: "scroll", tabindex: 0, role: "region", "aria-label": label }, ...children);
+export const scroll = (label, ...children) =>
+  div({ class: "scroll", tabindex: 0, role: "region", "aria-label": label }, ...children);
 
 export const fact = (value, name, more) =>
-  div({ class: "fact" }, span({ class: "fact-value" }, value), span({ class: "fact-name" }, name), more ? small(more) : null);
+  div(
+    { class: "fact" },
+    span({ class: "fact-value" }, value),
+    span({ class: "fact-name" }, name),
+    more ? small(more) : null,
+  );

@@ -18,7 +18,9 @@ function decode(word) {
   }
 }
 
-export const go = (path) => { location.hash = path; };
+export const go = (path) => {
+  location.hash = path;
+};
 
 // Change the query of this page without a new entry in the history.
 export function refine(fields) {

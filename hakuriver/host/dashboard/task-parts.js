@@ -6,12 +6,14 @@ import { go } from "./router.js";
 
 export async function kill(task) {
   const sure = await ask({
-    title: `Kill task ${task.task_id}?`, yes: "Kill",
-    text: task.status === "pending"
-      ? "It has not started and never will."
-      : task.status === "lost"
-        ? "Its node does not answer. It will be killed when the node returns."
-        : "It is asked to end, and ended by force if it does not.",
+    title: `Kill task ${task.task_id}?`,
+    yes: "Kill",
+    text:
+      task.status === "pending"
+        ? "It has not started and never will."
+        : task.status === "lost"
+          ? "Its node does not answer. It will be killed when the node returns."
+          : "It is asked to end, and ended by force if it does not.",
   });
   return sure && attempt(() => post(`/kill/${task.task_id}`));
 }
@@ -21,7 +23,9 @@ const command = (task, verb) => () => attempt(() => post(`/command/${task.task_i
 async function requeue(task) {
   const lost = task.status === "lost";
   const sure = await ask({
-    title: `Run task ${task.task_id} again?`, yes: "Run again", danger: lost,
+    title: `Run task ${task.task_id} again?`,
+    yes: "Run again",
+    danger: lost,
     text: lost
       ? "It may still be running on the node that does not answer. There it is killed when the node returns."
       : "It waits for a node once more, under the same number.",
@@ -31,7 +35,8 @@ async function requeue(task) {
 
 async function forget(task) {
   const sure = await ask({
-    title: `Give up task ${task.task_id}?`, yes: "Give up",
+    title: `Give up task ${task.task_id}?`,
+    yes: "Give up",
     text: "It counts as failed from now on, and what was reserved for it is free. Do this if its node never comes back.",
   });
   return sure && attempt(() => post(`/forget/${task.task_id}`));
@@ -54,14 +59,21 @@ export function taskButtons(task, { small = false } = {}) {
   }
   if (live) {
     const asked = task.wish === "kill";
-    buttons.push(act(asked ? "Being killed" : "Kill", () => kill(task), { kind: `danger quiet ${kind}`, disabled: asked && task.status !== "running" }));
+    buttons.push(
+      act(asked ? "Being killed" : "Kill", () => kill(task), {
+        kind: `danger quiet ${kind}`,
+        disabled: asked && task.status !== "running",
+      }),
+    );
   }
   return buttons;
 }
 
 export async function killBatch(batch) {
   const sure = await ask({
-    title: `Kill batch ${batch.batch_id}?`, text: `All of its ${plural(batch.total, "task")} that have not ended are killed.`, yes: "Kill all",
+    title: `Kill batch ${batch.batch_id}?`,
+    text: `All of its ${plural(batch.total, "task")} that have not ended are killed.`,
+    yes: "Kill all",
   });
   return sure && attempt(() => post(`/batch/${batch.batch_id}/kill`));
 }

@@ -14,12 +14,32 @@ const GIVE_UP = 125_000;
 
 const COLOURS = {
   true: {
-    background: "#0d161b", foreground: "#dce7ea", cursor: "#7fd4e8", selectionBackground: "#2c5261",
+    background: "#0d161b",
+    foreground: "#dce7ea",
+    cursor: "#7fd4e8",
+    selectionBackground: "#2c5261",
   },
   false: {
-    background: "#fbfdfd", foreground: "#16262c", cursor: "#0b6e8a", selectionBackground: "#b9dde6",
-    black: "#16262c", red: "#b3261e", green: "#1b6b3a", yellow: "#7a5500", blue: "#1d5fa8", magenta: "#84329b", cyan: "#0b6e7a", white: "#5a6b70",
-    brightBlack: "#55666c", brightRed: "#b3261e", brightGreen: "#1b6b3a", brightYellow: "#7a5500", brightBlue: "#1d5fa8", brightMagenta: "#84329b", brightCyan: "#0b6e7a", brightWhite: "#16262c",
+    background: "#fbfdfd",
+    foreground: "#16262c",
+    cursor: "#0b6e8a",
+    selectionBackground: "#b9dde6",
+    black: "#16262c",
+    red: "#b3261e",
+    green: "#1b6b3a",
+    yellow: "#7a5500",
+    blue: "#1d5fa8",
+    magenta: "#84329b",
+    cyan: "#0b6e7a",
+    white: "#5a6b70",
+    brightBlack: "#55666c",
+    brightRed: "#b3261e",
+    brightGreen: "#1b6b3a",
+    brightYellow: "#7a5500",
+    brightBlue: "#1d5fa8",
+    brightMagenta: "#84329b",
+    brightCyan: "#0b6e7a",
+    brightWhite: "#16262c",
   },
 };
 
@@ -64,9 +84,15 @@ export const Terminal = {
         if (message.at !== undefined) position = message.at;
         screen.write(message.data);
       },
-      error(message) { end("ended", message.data); },
-      notice(message) { say(message.data); },
-      gone() { end("gone", "This shell is gone: the host has restarted, or it was left alone for too long."); },
+      error(message) {
+        end("ended", message.data);
+      },
+      notice(message) {
+        say(message.data);
+      },
+      gone() {
+        end("gone", "This shell is gone: the host has restarted, or it was left alone for too long.");
+      },
     };
 
     const open = () => {
@@ -87,7 +113,8 @@ export const Terminal = {
       socket.addEventListener("close", (event) => {
         if (mine !== socket || ended) return;
         // A shell that ended says so with the code of its end; everything else is the network's doing.
-        if (event.code === 1000) end("ended", event.reason ? `The shell has ended: ${event.reason}.` : "The shell has ended.");
+        if (event.code === 1000)
+          end("ended", event.reason ? `The shell has ended: ${event.reason}.` : "The shell has ended.");
         else if (event.code === 1008 || event.code === 1011) end("ended", event.reason);
         else again();
       });
@@ -122,8 +149,14 @@ export const Terminal = {
 
     onMounted(() => {
       screen = new Screen({
-        cursorBlink: true, fontSize: 14, fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace", scrollback: 10000,
-        theme: COLOURS[theme.dark], minimumContrastRatio: 4.5, screenReaderMode: false, allowProposedApi: false,
+        cursorBlink: true,
+        fontSize: 14,
+        fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
+        scrollback: 10000,
+        theme: COLOURS[theme.dark],
+        minimumContrastRatio: 4.5,
+        screenReaderMode: false,
+        allowProposedApi: false,
       });
       fit = new FitAddon();
       screen.loadAddon(fit);
@@ -140,7 +173,12 @@ export const Terminal = {
       open();
       screen.focus();
     });
-    watch(() => theme.dark, (dark) => { screen.options.theme = COLOURS[dark]; });
+    watch(
+      () => theme.dark,
+      (dark) => {
+        screen.options.theme = COLOURS[dark];
+      },
+    );
     onBeforeUnmount(() => {
       ended = true;
       clearTimeout(timer);

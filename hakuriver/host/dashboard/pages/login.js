@@ -37,24 +37,42 @@ export const Login = {
           label(
             span("Token"),
             input({
-              ref: field, type: "password", required: true, autocomplete: "current-password", value: token.value,
-              "aria-invalid": problem.value ? true : undefined, "aria-describedby": problem.value ? "problem" : undefined,
-              onInput: (event) => { token.value = event.target.value; },
+              ref: field,
+              type: "password",
+              required: true,
+              autocomplete: "current-password",
+              value: token.value,
+              "aria-invalid": problem.value ? true : undefined,
+              "aria-describedby": problem.value ? "problem" : undefined,
+              onInput: (event) => {
+                token.value = event.target.value;
+              },
             }),
           ),
           problem.value ? p({ id: "problem", class: "field-problem", role: "alert" }, problem.value) : null,
           label(
             span("Your name"),
             input({
-              value: name.value, autocomplete: "username", maxlength: 60, placeholder: "optional",
-              onInput: (event) => { name.value = event.target.value; },
+              value: name.value,
+              autocomplete: "username",
+              maxlength: 60,
+              placeholder: "optional",
+              onInput: (event) => {
+                name.value = event.target.value;
+              },
             }),
             small("Shown with the tasks that you submit."),
           ),
           button({ type: "submit", class: "main", disabled: busy.value }, "Log in"),
           details(
             summary("Where do I find the token?"),
-            p("In the configuration file on the host, usually ", code("~/.hakuriver/config.toml"), ", behind ", code("token ="), ". Ask whoever set up the cluster."),
+            p(
+              "In the configuration file on the host, usually ",
+              code("~/.hakuriver/config.toml"),
+              ", behind ",
+              code("token ="),
+              ". Ask whoever set up the cluster.",
+            ),
           ),
         ),
       );

@@ -45,7 +45,8 @@ export const Node = {
           : "Do this only if the machine has left for good. If its runner starts again, it joins again.",
         yes: "Remove",
       });
-      if (sure && await attempt(() => post(`/nodes/${encodeURIComponent(props.name)}/remove`, { force: held > 0 }))) go("/nodes");
+      if (sure && (await attempt(() => post(`/nodes/${encodeURIComponent(props.name)}/remove`, { force: held > 0 }))))
+        go("/nodes");
     };
     return () => {
       const known = node.value;
@@ -57,14 +58,22 @@ export const Node = {
         { class: "stack" },
         card(
           span(known.hostname, " ", nodeState(known)),
-          div({ class: "buttons" },
+          div(
+            { class: "buttons" },
             act(isDrained(known) ? "Undrain" : "Drain", () => setDrain(known)),
-            act("Remove", remove, { kind: "danger quiet", disabled: known.status === "online", title: known.status === "online" ? "A node that is up cannot be removed: stop its runner first" : undefined }),
+            act("Remove", remove, {
+              kind: "danger quiet",
+              disabled: known.status === "online",
+              title:
+                known.status === "online" ? "A node that is up cannot be removed: stop its runner first" : undefined,
+            }),
           ),
           (known.problems ?? []).length
             ? div({ class: "notice is-bad" }, ul(known.problems.map((problem) => li({ key: problem }, problem))))
             : null,
-          typeof known.drained === "string" && known.drained ? div({ class: "notice" }, p(`Drained: ${known.drained}`)) : null,
+          typeof known.drained === "string" && known.drained
+            ? div({ class: "notice" }, p(`Drained: ${known.drained}`))
+            : null,
           facts(known),
         ),
         use(Charts, { node: props.name }),
@@ -83,55 +92,100 @@ const facts = (node) =>
     [
       ["Address", code(node.url)],
       ["Last heard", ago(heartbeatAge(node))],
-      ["Cores", `${number(node.cores_in_use)} reserved of ${number(node.total_cores)}, ${Math.round(node.cpu_percent ?? 0)} % busy`],
-      ["Memory", `${bytes(node.memory_used_bytes)} in use, ${bytes(node.memory_in_use_bytes)} reserved, ${bytes(node.memory_total_bytes)} there`],
+      [
+        "Cores",
+        `${number(node.cores_in_use)} reserved of ${number(node.total_cores)}, ${Math.round(node.cpu_percent ?? 0)} % busy`,
+      ],
+      [
+        "Memory",
+        `${bytes(node.memory_used_bytes)} in use, ${bytes(node.memory_in_use_bytes)} reserved, ${bytes(node.memory_total_bytes)} there`,
+      ],
       ["Tasks", `${number(node.running_tasks, 0)} of at most ${number(node.max_tasks, 0)} at once`],
       ["Without a container", node.driver ? `by ${node.driver}` : "not possible"],
-      ["Docker", node.docker ? `${node.docker}${node.live_restore ? ", tasks outlive a restart of the engine" : ""}` : "no engine"],
+      [
+        "Docker",
+        node.docker
+          ? `${node.docker}${node.live_restore ? ", tasks outlive a restart of the engine" : ""}`
+          : "no engine",
+      ],
       ["Version", node.version || "–"],
     ].map(([name, value]) => div({ key: name }, dt(name), dd(value))),
   );
 
 const numaCard = (node) =>
   card(
-    "NUMA nodes", null,
+    "NUMA nodes",
+    null,
     div(
       { class: "numa" },
       Object.entries(node.numa_topology).map(([id, numa]) =>
-        div({ key: id, class: "numa-node" },
-          div({ class: "numa-head" }, span(`NUMA ${id}`), small(`${plural(numa.cores.length, "core")}, ${bytes(numa.memory_bytes)}`)),
-          div({ class: "numa-cores" }, numa.cores.map((core) => span({ key: core, class: "numa-core" }, core))),
-          a({ href: `#/submit?target=${encodeURIComponent(`${node.hostname}:${id}`)}` }, "Submit here"))),
+        div(
+          { key: id, class: "numa-node" },
+          div(
+            { class: "numa-head" },
+            span(`NUMA ${id}`),
+            small(`${plural(numa.cores.length, "core")}, ${bytes(numa.memory_bytes)}`),
+          ),
+          div(
+            { class: "numa-cores" },
+            numa.cores.map((core) => span({ key: core, class: "numa-core" }, core)),
+          ),
+          a({ href: `#/submit?target=${encodeURIComponent(`${node.hostname}:${id}`)}` }, "Submit here"),
+        ),
+      ),
     ),
   );
 
 const taskCard = (name, tasks) =>
   card(
-    "Tasks here", link(`/tasks?node=${encodeURIComponent(name)}`, "All that ever were"),
+    "Tasks here",
+    link(`/tasks?node=${encodeURIComponent(name)}`, "All that ever were"),
     tasks.length
-      ? scroll("Tasks here", table(
-          { class: "rows" },
-          thead(tr(th("Task"), th("Command"), th("State"), th("Cores"), th("Started"), th("For"))),
-          tbody(tasks.map((task) =>
-            tr({ key: task.task_id },
-              td(link(`/tasks/${task.task_id}`, task.task_id)), td({ class: "command" }, div({ class: "cut" }, shownCommand(task))), td(badge(task.status)),
-              td({ class: "num" }, number(task.required_cores)), td({ class: "when" }, time(task.started_at)),
-              td({ class: "when" }, duration(runTime(task, live.now)))))),
-        ))
+      ? scroll(
+          "Tasks here",
+          table(
+            { class: "rows" },
+            thead(tr(th("Task"), th("Command"), th("State"), th("Cores"), th("Started"), th("For"))),
+            tbody(
+              tasks.map((task) =>
+                tr(
+                  { key: task.task_id },
+                  td(link(`/tasks/${task.task_id}`, task.task_id)),
+                  td({ class: "command" }, div({ class: "cut" }, shownCommand(task))),
+                  td(badge(task.status)),
+                  td({ class: "num" }, number(task.required_cores)),
+                  td({ class: "when" }, time(task.started_at)),
+                  td({ class: "when" }, duration(runTime(task, live.now))),
+                ),
+              ),
+            ),
+          ),
+        )
       : empty("Nothing runs here."),
   );
 
 const environmentCard = (name, environments) => {
   const here = environments.filter((environment) => environment.nodes[name]);
   return card(
-    "Environments here", link("/environments", "All environments"),
+    "Environments here",
+    link("/environments", "All environments"),
     here.length
-      ? ul({ class: "plain-list" }, here.map((environment) => {
-          const { version, newest } = environment.nodes[name];
-          return li({ key: environment.name }, link("/environments", environment.name), " ",
-            version ? small(`version of ${time(new Date(version * 1000).toISOString())}`) : small("not from a tarball"), " ",
-            newest ? span({ class: "badge is-online" }, "newest") : span({ class: "badge is-drained" }, "older"));
-        }))
+      ? ul(
+          { class: "plain-list" },
+          here.map((environment) => {
+            const { version, newest } = environment.nodes[name];
+            return li(
+              { key: environment.name },
+              link("/environments", environment.name),
+              " ",
+              version
+                ? small(`version of ${time(new Date(version * 1000).toISOString())}`)
+                : small("not from a tarball"),
+              " ",
+              newest ? span({ class: "badge is-online" }, "newest") : span({ class: "badge is-drained" }, "older"),
+            );
+          }),
+        )
       : empty("This node holds no environment; it fetches one when a task needs it."),
   );
 };

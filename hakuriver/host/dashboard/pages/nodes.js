@@ -1,7 +1,25 @@
 // All nodes, and how to add one.
 import { computed, onMounted, ref } from "../vendor/vue.js";
 import { get } from "../api.js";
-import { button, caption, code, div, li, ol, p, pre, small, span, table, tbody, td, th, thead, tr, use } from "../dom.js";
+import {
+  button,
+  caption,
+  code,
+  div,
+  li,
+  ol,
+  p,
+  pre,
+  small,
+  span,
+  table,
+  tbody,
+  td,
+  th,
+  thead,
+  tr,
+  use,
+} from "../dom.js";
 import { ago, bytes, number, plural } from "../format.js";
 import { live } from "../live.js";
 import { nodeState, heartbeatAge, isDrained, setDrain } from "../node-parts.js";
@@ -9,8 +27,16 @@ import { act, card, copyButton, Dialog, empty, failureBox, link, meter, scroll }
 import { refine, route } from "../router.js";
 
 const COLUMNS = [
-  ["hostname", "Name"], ["status", "State"], ["cores", "Cores"], ["memory", "Memory"], ["running_tasks", "Tasks"],
-  ["numa", "NUMA"], ["driver", "Driver"], ["docker", "Docker"], ["version", "Version"], ["heartbeat", "Heard"],
+  ["hostname", "Name"],
+  ["status", "State"],
+  ["cores", "Cores"],
+  ["memory", "Memory"],
+  ["running_tasks", "Tasks"],
+  ["numa", "NUMA"],
+  ["driver", "Driver"],
+  ["docker", "Docker"],
+  ["version", "Version"],
+  ["heartbeat", "Heard"],
 ];
 const VALUES = {
   cores: (node) => node.cores_in_use / Math.max(node.total_cores, 1),
@@ -42,7 +68,14 @@ export const Nodes = {
       const direction = by.value.startsWith("-") ? "descending" : "ascending";
       return th(
         { scope: "col", "aria-sort": sorted ? direction : undefined },
-        button({ type: "button", class: "sorter", onClick: () => refine({ sort: sorted && direction === "ascending" ? `-${name}` : name }) }, text),
+        button(
+          {
+            type: "button",
+            class: "sorter",
+            onClick: () => refine({ sort: sorted && direction === "ascending" ? `-${name}` : name }),
+          },
+          text,
+        ),
       );
     };
     return () =>
@@ -50,14 +83,26 @@ export const Nodes = {
         { class: "stack" },
         card(
           plural(rows.value.length, "node"),
-          button({ type: "button", class: "main", onClick: () => { adding.value = true; } }, "Add a node"),
+          button(
+            {
+              type: "button",
+              class: "main",
+              onClick: () => {
+                adding.value = true;
+              },
+            },
+            "Add a node",
+          ),
           rows.value.length
-            ? scroll("Nodes", table(
-                { class: "rows wide-table" },
-                caption({ class: "offscreen" }, "Nodes of the cluster"),
-                thead(tr(COLUMNS.map(heading), th(span({ class: "offscreen" }, "What to do")))),
-                tbody(rows.value.map(row)),
-              ))
+            ? scroll(
+                "Nodes",
+                table(
+                  { class: "rows wide-table" },
+                  caption({ class: "offscreen" }, "Nodes of the cluster"),
+                  thead(tr(COLUMNS.map(heading), th(span({ class: "offscreen" }, "What to do")))),
+                  tbody(rows.value.map(row)),
+                ),
+              )
             : empty("No machine has joined yet."),
         ),
         adding.value ? use(AddNode, { onClose: close }) : null,
@@ -72,14 +117,28 @@ function row(node) {
     th({ scope: "row" }, link(`/nodes/${encodeURIComponent(node.hostname)}`, node.hostname)),
     td(nodeState(node), (node.problems ?? []).length ? p({ class: "problem" }, node.problems[0]) : null),
     td(
-      div({ class: "cell-meter" }, span(`${number(node.cores_in_use)} / ${number(node.total_cores)}`), meter(
-        [{ value: node.cores_in_use, kind: "hold" }], node.total_cores,
-        `${number(node.cores_in_use)} of ${number(node.total_cores)} cores reserved`), small(`${Math.round(node.cpu_percent ?? 0)} % busy`)),
+      div(
+        { class: "cell-meter" },
+        span(`${number(node.cores_in_use)} / ${number(node.total_cores)}`),
+        meter(
+          [{ value: node.cores_in_use, kind: "hold" }],
+          node.total_cores,
+          `${number(node.cores_in_use)} of ${number(node.total_cores)} cores reserved`,
+        ),
+        small(`${Math.round(node.cpu_percent ?? 0)} % busy`),
+      ),
     ),
     td(
-      div({ class: "cell-meter" }, span(`${bytes(node.memory_used_bytes)} / ${bytes(node.memory_total_bytes)}`), meter(
-        [{ value: node.memory_used_bytes ?? 0, kind: "use" }], node.memory_total_bytes,
-        `${bytes(node.memory_used_bytes)} of ${bytes(node.memory_total_bytes)} in use`), small(`${bytes(node.memory_in_use_bytes)} reserved`)),
+      div(
+        { class: "cell-meter" },
+        span(`${bytes(node.memory_used_bytes)} / ${bytes(node.memory_total_bytes)}`),
+        meter(
+          [{ value: node.memory_used_bytes ?? 0, kind: "use" }],
+          node.memory_total_bytes,
+          `${bytes(node.memory_used_bytes)} of ${bytes(node.memory_total_bytes)} in use`,
+        ),
+        small(`${bytes(node.memory_in_use_bytes)} reserved`),
+      ),
     ),
     td({ class: "num" }, number(node.running_tasks, 0)),
     td({ class: "num" }, numa || "–"),
@@ -87,7 +146,10 @@ function row(node) {
     td({ title: node.docker ?? undefined }, (node.docker ?? "none").split("+")[0]),
     td(node.version || "–"),
     td({ class: "when" }, ago(heartbeatAge(node))),
-    td({ class: "acts" }, act(isDrained(node) ? "Undrain" : "Drain", () => setDrain(node), { kind: "small" })),
+    td(
+      { class: "acts" },
+      act(isDrained(node) ? "Undrain" : "Drain", () => setDrain(node), { kind: "small" }),
+    ),
   );
 }
 
@@ -109,11 +171,20 @@ const AddNode = {
       use(Dialog, { title: "Add a node", wide: true, onClose: () => emit("close") }, () => [
         p("Type this on the new machine. It needs Linux and Python 3.10 or newer, and must reach this host."),
         failureBox(failure.value, load),
-        commands.value ? [pre({ class: "snippet", tabindex: 0 }, commands.value.join("\n")), p(copyButton(commands.value.join("\n"), "the commands"))] : null,
+        commands.value
+          ? [
+              pre({ class: "snippet", tabindex: 0 }, commands.value.join("\n")),
+              p(copyButton(commands.value.join("\n"), "the commands")),
+            ]
+          : null,
         ol(
           li("The first line fetches the program from this host, the second one starts it as a node."),
           li("Instead of ", code("TOKEN"), " or where it is asked for, give the token of this cluster."),
-          li("To make it permanent, run ", code("init service --runner --join"), " with the same address, see the guide for administrators."),
+          li(
+            "To make it permanent, run ",
+            code("init service --runner --join"),
+            " with the same address, see the guide for administrators.",
+          ),
         ),
         p("The node appears in the list as soon as it runs; this page need not be loaded again."),
       ]);

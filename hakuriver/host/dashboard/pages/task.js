@@ -31,16 +31,29 @@ export const Task = {
     load();
     return () => {
       const known = task.value;
-      if (failure.value && !known) return div({ class: "stack" }, failureBox(failure.value, load), p(link("/tasks", "All tasks")));
+      if (failure.value && !known)
+        return div({ class: "stack" }, failureBox(failure.value, load), p(link("/tasks", "All tasks")));
       if (!known) return p({ class: "starting" }, "Loading …");
       return div(
         { class: "stack" },
         failureBox(failure.value, load),
         card(
-          span({ class: "states" }, badge(known.status), known.wish && known.wish !== "resume" && !known.completed_at ? small(`${WISHES[known.wish]} is on its way`) : null),
+          span(
+            { class: "states" },
+            badge(known.status),
+            known.wish && known.wish !== "resume" && !known.completed_at
+              ? small(`${WISHES[known.wish]} is on its way`)
+              : null,
+          ),
           div({ class: "buttons" }, taskButtons(known)),
-          known.error_message ? div({ class: ["notice", known.status === "pending" ? "" : "is-bad"] }, p(reasonOf(known))) : null,
-          div({ class: "command-line" }, pre({ tabindex: 0, "aria-label": "Command line" }, shownCommand(known)), copyButton(commandLine(known), "the command line")),
+          known.error_message
+            ? div({ class: ["notice", known.status === "pending" ? "" : "is-bad"] }, p(reasonOf(known)))
+            : null,
+          div(
+            { class: "command-line" },
+            pre({ tabindex: 0, "aria-label": "Command line" }, shownCommand(known)),
+            copyButton(commandLine(known), "the command line"),
+          ),
           facts(known),
           more(known),
         ),
@@ -60,13 +73,23 @@ const facts = (task) =>
     [
       ["Exit code", task.exit_code === null ? "–" : String(task.exit_code)],
       ["Ran for", duration(runTime(task, live.now))],
-      ["Node", task.assigned_node ? link(`/nodes/${encodeURIComponent(task.assigned_node)}`, task.assigned_node) : task.target_node ? `waits for ${task.target_node}` : "–"],
+      [
+        "Node",
+        task.assigned_node
+          ? link(`/nodes/${encodeURIComponent(task.assigned_node)}`, task.assigned_node)
+          : task.target_node
+            ? `waits for ${task.target_node}`
+            : "–",
+      ],
       ["Environment", task.container_name && task.container_name !== "NULL" ? task.container_name : "no container"],
       ["Cores", task.required_cores ? number(task.required_cores) : "no limit, none reserved"],
       ["Memory", task.required_memory_bytes ? bytes(task.required_memory_bytes) : "no limit, none reserved"],
       ["Memory at most used", task.peak_memory_bytes === null ? "not known" : bytes(task.peak_memory_bytes)],
       ["CPU time", task.cpu_seconds === null ? "not known" : duration(task.cpu_seconds)],
-      ["Submitted", span({ title: wholeTime(task.submitted_at) }, time(task.submitted_at), task.user ? ` by ${task.user}` : "")],
+      [
+        "Submitted",
+        span({ title: wholeTime(task.submitted_at) }, time(task.submitted_at), task.user ? ` by ${task.user}` : ""),
+      ],
       ["Started", span({ title: wholeTime(task.started_at) }, time(task.started_at))],
       ["Ended", span({ title: wholeTime(task.completed_at) }, time(task.completed_at))],
       ["Batch", link(`/tasks?batch=${task.batch_id}&sort=id`, task.batch_id)],
@@ -78,14 +101,36 @@ function more(task) {
   const rows = [
     ["Arguments, one by one", code(JSON.stringify([task.command, ...task.arguments]))],
     ["Attempt", String(task.attempt)],
-    ["Aimed at", task.target_node ? `${task.target_node}${task.target_numa_node_id === null ? "" : `, NUMA node ${task.target_numa_node_id}`}` : "any node"],
+    [
+      "Aimed at",
+      task.target_node
+        ? `${task.target_node}${task.target_numa_node_id === null ? "" : `, NUMA node ${task.target_numa_node_id}`}`
+        : "any node",
+    ],
     ["Run by", [task.driver ?? "–", task.unit_name ? [", as ", code(task.unit_name)] : null]],
-    ["Image", task.image ? [code(task.image.slice(0, 19)), task.image_version ? ` of ${time(task.image_version)}` : ""] : "–"],
+    [
+      "Image",
+      task.image ? [code(task.image.slice(0, 19)), task.image_version ? ` of ${time(task.image_version)}` : ""] : "–",
+    ],
     ["Privileged", task.privileged === null ? "as the host has it" : task.privileged ? "yes" : "no"],
-    ["Mounts", task.additional_mounts.length ? ul({ class: "plain-list" }, task.additional_mounts.map((mount) => li({ key: mount }, code(mount)))) : "none"],
-    ["Environment variables", Object.keys(task.env_vars).length
-      ? ul({ class: "plain-list" }, Object.entries(task.env_vars).map(([name, value]) => li({ key: name }, code(`${name}=${value}`))))
-      : "none"],
+    [
+      "Mounts",
+      task.additional_mounts.length
+        ? ul(
+            { class: "plain-list" },
+            task.additional_mounts.map((mount) => li({ key: mount }, code(mount))),
+          )
+        : "none",
+    ],
+    [
+      "Environment variables",
+      Object.keys(task.env_vars).length
+        ? ul(
+            { class: "plain-list" },
+            Object.entries(task.env_vars).map(([name, value]) => li({ key: name }, code(`${name}=${value}`))),
+          )
+        : "none",
+    ],
     ["Output files", ul({ class: "plain-list" }, li(code(task.stdout_path)), li(code(task.stderr_path)))],
   ];
   return use(MoreFacts, { rows });
@@ -98,9 +143,23 @@ const MoreFacts = {
     return () =>
       div(
         { class: "more-facts" },
-        button({ type: "button", class: "plain", "aria-expanded": open.value, onClick: () => { open.value = !open.value; } },
-          open.value ? "Less" : "Everything else that is known"),
-        open.value ? dl({ class: "facts one-column" }, props.rows.map(([name, value]) => div({ key: name }, dt(name), dd(value)))) : null,
+        button(
+          {
+            type: "button",
+            class: "plain",
+            "aria-expanded": open.value,
+            onClick: () => {
+              open.value = !open.value;
+            },
+          },
+          open.value ? "Less" : "Everything else that is known",
+        ),
+        open.value
+          ? dl(
+              { class: "facts one-column" },
+              props.rows.map(([name, value]) => div({ key: name }, dt(name), dd(value))),
+            )
+          : null,
       );
   },
 };

@@ -1,7 +1,27 @@
 // All tasks, however many: the host pages, filters and sorts; here are the rows of one page.
 import { computed, onBeforeUnmount, reactive, ref, shallowRef, watch } from "../vendor/vue.js";
 import { get, getPage, query } from "../api.js";
-import { button, caption, code, div, form, input, label, option, p, select, small, span, strong, table, tbody, td, th, thead, tr } from "../dom.js";
+import {
+  button,
+  caption,
+  code,
+  div,
+  form,
+  input,
+  label,
+  option,
+  p,
+  select,
+  small,
+  span,
+  strong,
+  table,
+  tbody,
+  td,
+  th,
+  thead,
+  tr,
+} from "../dom.js";
 import { shownCommand, duration, FINAL, number, plural, runTime, STATUSES, statusWord, time } from "../format.js";
 import { listen, live } from "../live.js";
 import { act, badge, empty, failureBox, link, meter } from "../parts.js";
@@ -12,15 +32,24 @@ const PAGE = 50;
 const FOLD = 100;
 const TYPING = 250;
 const COLUMNS = [
-  ["id", "Task"], ["status", "State"], ["", "Command"], ["node", "Node"], ["environment", "Environment"],
-  ["user", "User"], ["", "Cores"], ["submitted", "Submitted"], ["", "Ran for"],
+  ["id", "Task"],
+  ["status", "State"],
+  ["", "Command"],
+  ["node", "Node"],
+  ["environment", "Environment"],
+  ["user", "User"],
+  ["", "Cores"],
+  ["submitted", "Submitted"],
+  ["", "Ran for"],
 ];
 const FILTERS = ["q", "status", "node", "user", "environment", "batch"];
 
 export const Tasks = {
   setup() {
     const filters = computed(() => Object.fromEntries(FILTERS.map((name) => [name, route.query[name] ?? ""])));
-    const grouped = computed(() => (route.query.by ?? "submission") === "submission" && !filters.value.batch && !route.query.sort);
+    const grouped = computed(
+      () => (route.query.by ?? "submission") === "submission" && !filters.value.batch && !route.query.sort,
+    );
     const sort = computed(() => route.query.sort ?? "-id");
     const page = computed(() => Math.max(Number(route.query.page) || 1, 1));
     // With what they are rows of: while another list is being fetched, the one before is still shown.
@@ -85,8 +114,17 @@ export const Tasks = {
       clearTimeout(waiting);
       asked?.abort();
     });
-    watch(() => [filters.value, grouped.value, sort.value, page.value].map(String).join() + JSON.stringify(filters.value), load, { immediate: true });
-    get("/environments").then((told) => { environments.value = told.environments.map((each) => each.name); }, () => {});
+    watch(
+      () => [filters.value, grouped.value, sort.value, page.value].map(String).join() + JSON.stringify(filters.value),
+      load,
+      { immediate: true },
+    );
+    get("/environments").then(
+      (told) => {
+        environments.value = told.environments.map((each) => each.name);
+      },
+      () => {},
+    );
 
     return () =>
       div(
@@ -95,13 +133,24 @@ export const Tasks = {
         failureBox(failure.value, load),
         div(
           { class: "card" },
-          div({ class: "scroll", tabindex: 0, role: "region", "aria-label": "Tasks", "aria-busy": loading.value },
+          div(
+            { class: "scroll", tabindex: 0, role: "region", "aria-label": "Tasks", "aria-busy": loading.value },
             table(
               { class: "rows wide-table tasks-table" },
               caption({ class: "offscreen" }, "Tasks"),
-              thead(tr(COLUMNS.map((column) => heading(column, sort.value, grouped.value)), th(span({ class: "offscreen" }, "What to do")))),
-              tbody(shown.value.batches ? shown.value.rows.flatMap((batch) => batchRows(batch, folds, fold)) : shown.value.rows.map((task) => taskRow(task))),
-            )),
+              thead(
+                tr(
+                  COLUMNS.map((column) => heading(column, sort.value, grouped.value)),
+                  th(span({ class: "offscreen" }, "What to do")),
+                ),
+              ),
+              tbody(
+                shown.value.batches
+                  ? shown.value.rows.flatMap((batch) => batchRows(batch, folds, fold))
+                  : shown.value.rows.map((task) => taskRow(task)),
+              ),
+            ),
+          ),
           shown.value.rows.length || total.value === null ? null : nothing(filters.value),
           pager(page.value, total.value, shown.value.batches),
         ),
@@ -139,35 +188,81 @@ function filterBar(filters, environments, grouped) {
     { class: "card filters" },
     form(
       { class: "filter-fields", role: "search", onSubmit: (event) => event.preventDefault() },
-      label(span("Search"), input({
-        type: "search", value: filters.q, placeholder: "words of the command, message, node …",
-        onInput: (event) => later({ q: event.target.value }),
-      })),
-      label(span("Node"), select(
-        { value: filters.node, onChange: (event) => refine({ node: event.target.value, page: "" }) },
-        option({ value: "" }, "any"), nodes.map((name) => option({ key: name, value: name }, name)),
-        filters.node && !nodes.includes(filters.node) ? option({ value: filters.node }, filters.node) : null,
-      )),
-      label(span("Environment"), select(
-        { value: filters.environment, onChange: (event) => refine({ environment: event.target.value, page: "" }) },
-        option({ value: "" }, "any"), option({ value: "NULL" }, "no container"), environments.map((name) => option({ key: name, value: name }, name)),
-      )),
-      label(span("User"), input({ value: filters.user, placeholder: "anybody", onInput: (event) => later({ user: event.target.value }) })),
-      label(span("Show"), select(
-        { value: grouped ? "submission" : "task", onChange: (event) => refine({ by: event.target.value, sort: "", batch: "", page: "" }) },
-        option({ value: "submission" }, "by submission"), option({ value: "task" }, "each task"),
-      )),
+      label(
+        span("Search"),
+        input({
+          type: "search",
+          value: filters.q,
+          placeholder: "words of the command, message, node …",
+          onInput: (event) => later({ q: event.target.value }),
+        }),
+      ),
+      label(
+        span("Node"),
+        select(
+          { value: filters.node, onChange: (event) => refine({ node: event.target.value, page: "" }) },
+          option({ value: "" }, "any"),
+          nodes.map((name) => option({ key: name, value: name }, name)),
+          filters.node && !nodes.includes(filters.node) ? option({ value: filters.node }, filters.node) : null,
+        ),
+      ),
+      label(
+        span("Environment"),
+        select(
+          { value: filters.environment, onChange: (event) => refine({ environment: event.target.value, page: "" }) },
+          option({ value: "" }, "any"),
+          option({ value: "NULL" }, "no container"),
+          environments.map((name) => option({ key: name, value: name }, name)),
+        ),
+      ),
+      label(
+        span("User"),
+        input({ value: filters.user, placeholder: "anybody", onInput: (event) => later({ user: event.target.value }) }),
+      ),
+      label(
+        span("Show"),
+        select(
+          {
+            value: grouped ? "submission" : "task",
+            onChange: (event) => refine({ by: event.target.value, sort: "", batch: "", page: "" }),
+          },
+          option({ value: "submission" }, "by submission"),
+          option({ value: "task" }, "each task"),
+        ),
+      ),
     ),
     div(
       { class: "chips", role: "group", "aria-label": "States shown" },
       STATUSES.map((status) =>
         button(
-          { key: status, type: "button", class: ["chip", `is-${status}`], "aria-pressed": chosen.has(status), onClick: () => toggle(status) },
-          span({ class: ["dot", `is-${status}`] }), statusWord(status),
+          {
+            key: status,
+            type: "button",
+            class: ["chip", `is-${status}`],
+            "aria-pressed": chosen.has(status),
+            onClick: () => toggle(status),
+          },
+          span({ class: ["dot", `is-${status}`] }),
+          statusWord(status),
           span({ class: "count" }, number(live.counts?.[status] ?? 0, 0)),
-        )),
-      filters.batch ? button({ type: "button", class: "chip", "aria-pressed": true, onClick: () => refine({ batch: "", page: "" }) }, `batch ${filters.batch} ×`) : null,
-      any ? button({ type: "button", class: "plain", onClick: () => refine(Object.fromEntries(FILTERS.map((name) => [name, ""]))) }, "Clear all filters") : null,
+        ),
+      ),
+      filters.batch
+        ? button(
+            { type: "button", class: "chip", "aria-pressed": true, onClick: () => refine({ batch: "", page: "" }) },
+            `batch ${filters.batch} ×`,
+          )
+        : null,
+      any
+        ? button(
+            {
+              type: "button",
+              class: "plain",
+              onClick: () => refine(Object.fromEntries(FILTERS.map((name) => [name, ""]))),
+            },
+            "Clear all filters",
+          )
+        : null,
     ),
   );
 }
@@ -182,7 +277,10 @@ function taskRow(task, inside = false) {
     th({ scope: "row" }, link(`/tasks/${task.task_id}`, task.task_id)),
     td(badge(task.status)),
     td({ class: "command" }, div({ class: "cut", title: shownCommand(task) }, shownCommand(task)), why(task)),
-    td(task.assigned_node ?? (task.target_node ? small(`for ${task.target_node}`) : "–"), numa === null ? null : small(` NUMA ${numa}`)),
+    td(
+      task.assigned_node ?? (task.target_node ? small(`for ${task.target_node}`) : "–"),
+      numa === null ? null : small(` NUMA ${numa}`),
+    ),
     td(environmentName(task)),
     td(task.user || "–"),
     td({ class: "num" }, number(task.required_cores)),
@@ -193,27 +291,55 @@ function taskRow(task, inside = false) {
 }
 
 // What a row has to say beyond its state, on one line; all of it is on the task's own page.
-const why = (task) => task.error_message && task.status !== "completed" && small({ class: "cut why", title: task.error_message }, task.error_message);
+const why = (task) =>
+  task.error_message &&
+  task.status !== "completed" &&
+  small({ class: "cut why", title: task.error_message }, task.error_message);
 
-const environmentName = (task) => (!task.container_name || task.container_name === "NULL" ? "no container" : task.container_name);
+const environmentName = (task) =>
+  !task.container_name || task.container_name === "NULL" ? "no container" : task.container_name;
 
 function batchRows(batch, folds, fold) {
   if (batch.total === 1) return [taskRow(batch.first)];
   const id = batch.batch_id;
   const open = folds[id];
   const going = batch.ended_at === null;
-  const done = STATUSES.filter((status) => FINAL.has(status)).reduce((sum, status) => sum + (batch.by_status[status] ?? 0), 0);
-  const words = STATUSES.filter((status) => batch.by_status[status]).map((status) => `${number(batch.by_status[status], 0)} ${statusWord(status)}`);
+  const done = STATUSES.filter((status) => FINAL.has(status)).reduce(
+    (sum, status) => sum + (batch.by_status[status] ?? 0),
+    0,
+  );
+  const words = STATUSES.filter((status) => batch.by_status[status]).map(
+    (status) => `${number(batch.by_status[status], 0)} ${statusWord(status)}`,
+  );
   const rows = [
     tr(
       { key: `batch-${id}`, class: "batch" },
-      th({ scope: "row" }, button(
-        { type: "button", class: "fold", "aria-expanded": Boolean(open), "aria-label": `Tasks of batch ${id}`, onClick: () => fold(id) },
-        span({ class: "arrow", "aria-hidden": "true" }, open ? "▾" : "▸"), id)),
+      th(
+        { scope: "row" },
+        button(
+          {
+            type: "button",
+            class: "fold",
+            "aria-expanded": Boolean(open),
+            "aria-label": `Tasks of batch ${id}`,
+            onClick: () => fold(id),
+          },
+          span({ class: "arrow", "aria-hidden": "true" }, open ? "▾" : "▸"),
+          id,
+        ),
+      ),
       td(
         { colspan: 2, class: "batch-cell" },
-        div({ class: "batch-line" }, strong(plural(batch.total, "task")), code({ class: "cut", title: shownCommand(batch.first) }, shownCommand(batch.first), " …")),
-        meter(STATUSES.map((status) => ({ value: batch.by_status[status] ?? 0, kind: status })), batch.total, words.join(", ")),
+        div(
+          { class: "batch-line" },
+          strong(plural(batch.total, "task")),
+          code({ class: "cut", title: shownCommand(batch.first) }, shownCommand(batch.first), " …"),
+        ),
+        meter(
+          STATUSES.map((status) => ({ value: batch.by_status[status] ?? 0, kind: status })),
+          batch.total,
+          words.join(", "),
+        ),
         small(`${number(done, 0)} of ${number(batch.total, 0)} ended: ${words.join(", ")}`),
       ),
       td("–"),
@@ -232,8 +358,15 @@ function batchRows(batch, folds, fold) {
   if (open) {
     rows.push(...open.rows.map((task) => taskRow(task, true)));
     if (open.total > open.rows.length) {
-      rows.push(tr({ key: `more-${id}`, class: "inside" }, td({ colspan: COLUMNS.length + 1 },
-        link(`/tasks?batch=${id}&sort=id`, `All ${number(open.total, 0)} tasks of batch ${id}`))));
+      rows.push(
+        tr(
+          { key: `more-${id}`, class: "inside" },
+          td(
+            { colspan: COLUMNS.length + 1 },
+            link(`/tasks?batch=${id}&sort=id`, `All ${number(open.total, 0)} tasks of batch ${id}`),
+          ),
+        ),
+      );
     }
   }
   return rows;
@@ -242,7 +375,11 @@ function batchRows(batch, folds, fold) {
 function pager(page, total, grouped) {
   if (total === null || Number.isNaN(total)) return null;
   const last = Math.max(Math.ceil(total / PAGE), 1);
-  const to = (number) => ({ type: "button", class: "small", onClick: () => refine({ page: number === 1 ? "" : number }) });
+  const to = (number) => ({
+    type: "button",
+    class: "small",
+    onClick: () => refine({ page: number === 1 ? "" : number }),
+  });
   return div(
     { class: "pager" },
     p({ role: "status" }, grouped ? plural(total, "submission") : plural(total, "task")),
