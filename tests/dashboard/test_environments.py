@@ -79,7 +79,7 @@ def test_an_environment_is_made_prepared_packed_run_and_deleted(
     page.click("Delete", within=f"[data-environment='{environment}']")
     page.see("It is the only one")
     page.click("Delete")
-    page.see("Not packed yet")
+    page.see("No version of it is kept")
 
 
 def test_what_cannot_be_made_says_why(

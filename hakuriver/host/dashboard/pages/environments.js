@@ -210,7 +210,7 @@ function environmentCard(environment, syncing) {
           container
             ? "Not packed yet: nodes cannot fetch it."
             : Object.keys(environment.nodes).length
-              ? "An image that lies on these nodes and was not packed here: only they can run tasks in it."
+              ? "No version of it is kept: only the nodes that have it can run tasks in it."
               : "Tasks wait for it, and nobody has it.",
         ),
   );
