@@ -51,6 +51,8 @@ class EnvironmentContainers:
 
     def __init__(self, *, shared_data: str) -> None:
         self._shared_data = shared_data
+        self.changes = 0
+        """Rises whenever one came, went, or was started or stopped by us."""
 
     def list(self) -> list[EnvironmentContainer]:
         with engine() as client:
@@ -136,6 +138,7 @@ class EnvironmentContainers:
             except BaseException:
                 _remove(container)
                 raise
+            self.changes += 1
             return _described(container)
 
     def open(self, environment: str) -> str:
@@ -147,6 +150,7 @@ class EnvironmentContainers:
                 container.start()  # Nothing, if it runs.
             except sdk_errors().APIError as error:
                 raise Conflict(f"cannot start '{environment}': {words(error)}") from None
+            self.changes += 1
             return str(container.id)
 
     def exec(self, environment: str, wanted: ShellRequest) -> Session:
@@ -167,10 +171,12 @@ class EnvironmentContainers:
     def stop(self, environment: str) -> None:
         with self._ours(environment) as container:
             container.stop(timeout=_STOP_SECONDS)
+            self.changes += 1
 
     def delete(self, environment: str) -> None:
         with self._ours(environment) as container:
             container.remove(force=True, v=True)
+            self.changes += 1
 
     def commit(self, environment: str, user: str) -> Committed:
         """Make the image hakuriver/ENV:base of it, running or not; paused for that moment."""

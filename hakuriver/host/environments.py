@@ -76,7 +76,7 @@ class Environments:
     @property
     def changes(self) -> int:
         """Rises whenever a container or a tarball came, went or became another."""
-        return self._changes
+        return self._containers.changes + self._changes
 
     # Containers
 
@@ -98,7 +98,6 @@ class Environments:
         self._have_image(image, progress)
         progress.stage("creating the container")
         self._containers.create(image, environment)
-        self._changes += 1
         return {
             "message": f"Environment '{environment}' is ready: its container runs {image}.",
             "container_name": environment,
@@ -115,11 +114,9 @@ class Environments:
 
     def start(self, environment: str) -> None:
         self._containers.open(environment)
-        self._changes += 1
 
     def stop(self, environment: str) -> None:
         self._containers.stop(environment)
-        self._changes += 1
 
     def delete(self, environment: str) -> None:
         """Its tarballs stay."""
@@ -130,7 +127,6 @@ class Environments:
                 "Delete its container when that is over.",
             )
         self._containers.delete(environment)
-        self._changes += 1
 
     # Tarballs
 

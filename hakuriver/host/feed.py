@@ -6,11 +6,9 @@ that does not keep up is dropped: its browser asks again, and gets everything an
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,68 +17,21 @@ from hakuriver.host.cluster import Cluster
 from hakuriver.host.environment_routes import job_view
 from hakuriver.host.jobs import Jobs
 from hakuriver.host.listing import Filter
+from hakuriver.host.news import Row, event, fitting, node_news
 from hakuriver.host.placement import Reserved
+from hakuriver.host.readers import Reader
 from hakuriver.host.views import node_view, task_view
 from hakuriver.model.errors import Unavailable
 from hakuriver.model.task import Status, Task
 
 READERS_MAX = 64
 TASKS_MAX = 200
-_BACKLOG_BYTES = 8 << 20
 _WAITING = 20
 _FAILURES = 10
+_CHARACTERS = 1 << 20
+"""Of the command lines of an event, so that tasks with megabytes of arguments do not fill every page."""
 _REASONS_SECONDS = 5.0
-_AGES = ("heartbeat_age", "last_heartbeat")
-
-
-def event(kind: str, data: Mapping[str, Any]) -> bytes:
-    """As text/event-stream has it. JSON in ASCII holds no line break."""
-    return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode("ascii")
-
-
-def steady(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a node's row is worth telling when it changes: no ages, and no noise of load."""
-    kept = {name: value for name, value in row.items() if name not in _AGES}
-    total = row["memory_total_bytes"] or 1
-    kept["cpu_percent"] = round(row["cpu_percent"] or 0)
-    kept["memory_percent"] = round(row["memory_percent"] or 0)
-    kept["memory_used_bytes"] = round(100 * (row["memory_used_bytes"] or 0) / total)
-    return kept
-
-
-class Reader:
-    """One page's side. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting: deque[bytes] = deque()
-        self._size = 0
-        self._ended = False
-
-    def put(self, data: bytes) -> None:
-        """Never waits. Too much that was not taken ends it."""
-        with self._changed:
-            self._waiting.append(data)
-            self._size += len(data)
-            if self._size > _BACKLOG_BYTES:
-                self._ended = True
-            self._changed.notify_all()
-
-    def end(self) -> None:
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def next(self, seconds: float) -> bytes | None:
-        """All that waits; b"" if there was nothing for so long; None: it is over."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._ended, seconds)
-            if self._ended:
-                return None
-            data = b"".join(self._waiting)
-            self._waiting.clear()
-            self._size = 0
-            return data
+"""Why a task waits may change without any task: so counts are looked at this often, too."""
 
 
 class Feed:
@@ -101,26 +52,28 @@ class Feed:
         self._shared_dir = shared_dir
         self._clock = clock
         self._lock = threading.Lock()  # of a step, and of who reads
-        self._changed_lock = threading.Lock()
-        self._changed: set[int] = set()
         self._readers: set[Reader] = set()
         self._closed = False
+        self._changed_lock = threading.Lock()
+        self._listening = False
+        self._changed: set[int] = set()
         self._forget()
 
     def _forget(self) -> None:
         """Nobody listens: what was told last is worth nothing any more."""
-        self._rows: dict[str, dict[str, Any]] = {}
-        self._told: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, Row] = {}
+        self._told: dict[str, Row] = {}
         self._reserved: Mapping[str, Reserved] = {}
         self._counts: dict[str, Any] = {}
-        self._looked_at = 0.0
-        self._job_revisions: dict[str, int] = {}
+        self._looked_at: float | None = None
+        self._jobs_revision = 0
         self._environment_state: object = None
 
     # Readers
 
     def attach(self) -> Reader:
-        """A reader that knows everything at once. Raises Unavailable if there are too many."""
+        """A reader that knows at once what was told to the others. Raises Unavailable if there are
+        too many."""
         with self._lock:
             if self._closed:
                 raise Unavailable("the host is stopping")
@@ -130,51 +83,73 @@ class Feed:
                     "Close some of them.",
                 )
             if not self._readers:
-                self._forget()
-                with self._changed_lock:
-                    self._changed.clear()
+                self._begin()
             reader = Reader()
-            others = tuple(self._readers)
-            # From now on changes are noted; what has changed until now goes to the others, and then
-            # all know the same.
-            self._readers.add(reader)
-            self._tell(self._news(), others)
             reader.put(b"".join(self._everything()))
+            self._readers.add(reader)
             return reader
+
+    def _begin(self) -> None:
+        """Listen first: what is committed while we look is then told twice, not never."""
+        self._listen(True)
+        self._forget()
+        try:
+            self._news()
+        except BaseException:
+            self._listen(False)
+            raise
+
+    def _listen(self, listening: bool) -> None:
+        with self._changed_lock:
+            self._listening = listening
+            self._changed = set()
 
     def detach(self, reader: Reader) -> None:
         with self._lock:
             self._readers.discard(reader)
+            if not self._readers:
+                self._listen(False)
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            for reader in self._readers:
-                reader.end()
+            self._end_all()
+
+    def _end_all(self) -> None:
+        for reader in self._readers:
+            reader.end()
+        self._readers.clear()
+        self._listen(False)
 
     # What happens
 
     def changed(self, ids: set[int]) -> None:
-        """Called with each commit: does next to nothing."""
-        if self._readers:
-            with self._changed_lock:
+        """Called with each commit, by who holds the writer's lock: does next to nothing."""
+        with self._changed_lock:
+            if self._listening:
                 self._changed |= ids
 
     def sample(self, sample: Mapping[str, Any]) -> None:
         """A point of the charts."""
         with self._lock:
             if self._readers:
-                self._tell([event("sample", sample)], self._readers)
+                self._tell([event("sample", sample)])
 
     def step(self) -> None:
         with self._lock:
-            if self._readers:
-                self._tell(self._news(), self._readers)
+            if not self._readers:
+                return
+            try:
+                self._tell(self._news())
+            except BaseException:
+                # Part of what changed is lost: pages come again, and get everything anew.
+                self._end_all()
+                raise
 
-    def _tell(self, events: list[bytes], readers: Iterable[Reader]) -> None:
+    def _tell(self, events: list[bytes]) -> None:
         if events:
             data = b"".join(events)
-            for reader in readers:
+            for reader in self._readers:
                 reader.put(data)
 
     # What there is to tell
@@ -187,19 +162,19 @@ class Feed:
             "now": self._clock(),
             "revision": self._cluster.store.revision,
         }
-        jobs = [job_view(job) for job in self._jobs.all()]
         return [
             event("hello", hello),
             event("nodes", {"nodes": list(self._rows.values()), "gone": []}),
             event("counts", self._counts),
-            event("jobs", {"jobs": jobs}),
+            event("jobs", {"jobs": [job_view(job) for job in self._jobs.all()]}),
         ]
 
     def _news(self) -> list[bytes]:
         with self._changed_lock:
             changed, self._changed = self._changed, set()
         now = self._clock()
-        look = bool(changed) or now - self._looked_at >= _REASONS_SECONDS
+        since = None if self._looked_at is None else now - self._looked_at
+        look = bool(changed) or since is None or not 0 <= since < _REASONS_SECONDS
         if look:
             self._looked_at = now
             self._reserved = self._cluster.reserved()
@@ -211,21 +186,21 @@ class Feed:
         return [*news, *self._job_news(), *self._environment_news()]
 
     def _node_news(self, now: float) -> list[bytes]:
-        rows = {
+        self._rows = {
             node.info.name: node_view(node, self._reserved.get(node.info.name, Reserved()), now=now)
             for node in self._cluster.registry.all()
         }
-        told = {name: steady(row) for name, row in rows.items()}
-        changed = [row for name, row in rows.items() if told[name] != self._told.get(name)]
-        gone = sorted(self._told.keys() - told.keys())
-        self._rows, self._told = rows, told
-        return [event("nodes", {"nodes": changed, "gone": gone})] if changed or gone else []
+        changed, gone = node_news(self._told, self._rows)
+        self._told = {name: changed.get(name) or self._told[name] for name in self._rows}
+        if not changed and not gone:
+            return []
+        return [event("nodes", {"nodes": list(changed.values()), "gone": gone})]
 
     def _count_news(self) -> list[bytes]:
         with self._cluster.store.read() as tx:
             known = tx.by_status()
-            waiting = tx.first_waiting(_WAITING)
-            failures = tx.last_failures(_FAILURES)
+            waiting = fitting(tx.first_waiting(_WAITING), _CHARACTERS)
+            failures = fitting(tx.last_failures(_FAILURES), _CHARACTERS)
         counts = {
             "by_status": {status.value: known.get(status.value, 0) for status in Status},
             "waiting": self._views(self._cluster.explained(waiting)),
@@ -237,24 +212,19 @@ class Feed:
         return [event("counts", counts)]
 
     def _task_news(self, changed: set[int]) -> bytes:
+        # Before the tasks are read: of what changes in between, pages are told once more.
+        revision = self._cluster.store.revision
         ids = tuple(sorted(changed, reverse=True)[:TASKS_MAX])
-        tasks = self._cluster.tasks(Filter(ids=ids, limit=TASKS_MAX))
-        return event(
-            "tasks",
-            {
-                "revision": self._cluster.store.revision,
-                "tasks": self._views(tasks),
-                "more": len(changed) > len(ids),
-            },
-        )
+        found = self._cluster.tasks(Filter(ids=ids, limit=TASKS_MAX))
+        tasks = fitting(found, _CHARACTERS)
+        more = len(changed) > len(ids) or len(found) > len(tasks)
+        return event("tasks", {"revision": revision, "tasks": self._views(tasks), "more": more})
 
     def _views(self, tasks: list[Task]) -> list[dict[str, Any]]:
         return [task_view(task, self._shared_dir) for task in tasks]
 
     def _job_news(self) -> list[bytes]:
-        jobs = self._jobs.all()
-        changed = [job for job in jobs if job.revision != self._job_revisions.get(job.id)]
-        self._job_revisions = {job.id: job.revision for job in jobs}
+        self._jobs_revision, changed = self._jobs.changed(self._jobs_revision)
         return [event("jobs", {"jobs": [job_view(job) for job in changed]})] if changed else []
 
     def _environment_news(self) -> list[bytes]:

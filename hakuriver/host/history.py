@@ -54,7 +54,7 @@ def mean(points: Sequence[Point]) -> Point:
     columns = [
         [value for value in column if value is not None] for column in zip(*points, strict=True)
     ]
-    return tuple(fmean(column) if column else None for column in columns)
+    return tuple(round(fmean(column), 2) if column else None for column in columns)
 
 
 class _Series:
@@ -69,6 +69,12 @@ class _Series:
         if len(self._since) >= _PER_COARSE:
             self.coarse.append((now, mean(self._since)))
             self._since = []
+
+    def points(self, *, fine: bool) -> list[tuple[float, Point]]:
+        """Coarse ones with the mean of what is no whole minute yet, so that they go on until now."""
+        if fine or not self._since:
+            return list(self.fine if fine else self.coarse)
+        return [*self.coarse, (self.fine[-1][0], mean(self._since))]
 
 
 class History:
@@ -117,7 +123,7 @@ class History:
                 raise NotFound(f"node {node} is not registered")
             series = series or _Series()
             fine = hours * 3600 <= _FINE * SAMPLE_SECONDS
-            points = list(series.fine if fine else series.coarse)
+            points = series.points(fine=fine)
         since = self._clock() - hours * 3600
         points = [(at, point) for at, point in points if at >= since]
         columns = {

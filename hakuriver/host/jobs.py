@@ -133,6 +133,12 @@ class Jobs:
         with self._changed:
             return [replace(job) for job in reversed(self._jobs.values())]
 
+    def changed(self, since: int) -> tuple[int, list[Job]]:
+        """The newest revision of any job, and the jobs that have changed since that one."""
+        with self._changed:
+            found = [replace(job) for job in self._jobs.values() if job.revision > since]
+        return max([since, *(job.revision for job in found)]), found
+
     def making(self) -> dict[str, Job]:
         """Environments that are being made at the moment, with the job that makes each."""
         with self._changed:

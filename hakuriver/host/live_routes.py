@@ -7,7 +7,9 @@ import socket
 from typing import TYPE_CHECKING
 
 from hakuriver.host.history import HOURS_MAX
+from hakuriver.host.readers import Reader
 from hakuriver.system.router import Request, Response
+from hakuriver.system.sockets import has_left
 
 if TYPE_CHECKING:
     from hakuriver.host.routes import Desk
@@ -22,16 +24,17 @@ def history(request: Request, desk: Desk) -> Response:
 
 
 def events(request: Request, desk: Desk) -> Response:
-    if request.method == "HEAD":
-        return Response(200, b"", content_type="text/event-stream")
-    reader = desk.feed.attach()
+    # Only what is going to be read is begun.
+    reader = Reader() if request.method == "HEAD" else desk.feed.attach()
 
     def stream(connection: socket.socket, first: bytes) -> None:
-        connection.settimeout(_SEND_SECONDS)
         try:
-            # A peer that is gone, or does not read, breaks the next write: heartbeats see to that.
+            # A peer that is gone, or does not read, breaks the next write.
             with contextlib.suppress(OSError):
+                connection.settimeout(_SEND_SECONDS)
                 while (data := reader.next(_HEARTBEAT_SECONDS)) is not None:
+                    if has_left(connection):
+                        break
                     connection.sendall(data or b": still here\n\n")
         finally:
             desk.feed.detach(reader)

@@ -11,7 +11,6 @@ import codecs
 import contextlib
 import json
 import logging
-import select
 import socket
 import struct
 import threading
@@ -23,7 +22,7 @@ from typing import Any, Literal, Protocol
 from hakuriver.model.errors import BadRequest, HakuRiverError
 from hakuriver.system import websocket
 from hakuriver.system.frames import Decoder, Exit, Frame, Kind, Size
-from hakuriver.system.sockets import send_at_once
+from hakuriver.system.sockets import has_left, send_at_once
 from hakuriver.system.websocket import Broken, Code, Opcode
 
 log = logging.getLogger(__name__)
@@ -189,10 +188,7 @@ class _Connection:
             self._socket.sendall(data)
 
     def gone(self, seconds: float) -> bool:
-        poll = select.poll()
-        # Also with bytes that nobody has read yet in front of the end.
-        poll.register(self._socket, select.POLLRDHUP)
-        return bool(poll.poll(1000 * seconds))
+        return has_left(self._socket, seconds)
 
     def drain(self, seconds: float) -> None:
         """Until the peer closes its side, for so long at most."""

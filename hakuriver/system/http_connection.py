@@ -68,6 +68,9 @@ class Owner(Protocol):
         False if it should not go on, as the server stops.
         """
 
+    def mark_apart(self, request: socket.socket) -> None:
+        """It does not count towards the bound on connections any more."""
+
     def mark_known(self, request: socket.socket) -> None:
         """It has shown who it is, and keeps its place."""
 
@@ -193,15 +196,19 @@ class Connection(BaseHTTPRequestHandler):
         self.close_connection = True
         # Not busy: a server that stops does not wait for it.
         self._owner.mark(self.connection, busy=False)
-        _LOG.debug("%s %s 101", self.address_string(), plain(self.requestline))
+        if response.is_stream:
+            self._owner.mark_apart(self.connection)
+        _LOG.debug("%s %s %d", self.address_string(), plain(self.requestline), response.status)
+        first = b""
         # If the peer is gone already, whoever takes over notices, and ends what was begun for it.
         with suppress(OSError):
-            self.wfile.write(encode(response, close=response.status == HTTPStatus.OK))
+            self.wfile.write(encode(response, close=response.is_stream))
             self.wfile.flush()
-        # What the peer has sent already may be in our buffer: whoever goes on gets it first.
-        self.connection.settimeout(0)
-        waiting = len(reader.peek(1))
-        switched(self.connection, reader.read1(waiting) if waiting else b"")
+            # What the peer has sent already may be in our buffer: whoever goes on gets it first.
+            self.connection.settimeout(0)
+            waiting = len(reader.peek(1))
+            first = reader.read1(waiting) if waiting else b""
+        switched(self.connection, first)
 
     def handle_expect_100(self) -> bool:
         """Nothing yet: the body is asked for only once it is known to be welcome."""

@@ -147,12 +147,13 @@ def _cannot_listen(name: str, address: tuple[str, int], error: Exception) -> Usa
 class _Life:
     """deadline is when the request that is coming in has to be complete, if one is.
 
-    known: it has shown who it is.
+    known: it has shown who it is. apart: it has a bound of its own.
     """
 
     busy: bool = True
     deadline: float | None = None
     known: bool = False
+    apart: bool = False
 
 
 class _Server(ThreadingHTTPServer):
@@ -193,7 +194,8 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
-            full = len(self._connections) >= self.limits.connections and not self._make_room()
+            counted = sum(not life.apart for life in self._connections.values())
+            full = counted >= self.limits.connections and not self._make_room()
             if not full:
                 self._connections[request] = _Life()
         if full:
@@ -312,8 +314,15 @@ class _Server(ThreadingHTTPServer):
             life = self._connections.get(request)
             if life is None or (self.stopping and not busy):
                 return False
-            self._connections[request] = _Life(busy, deadline, life.known)
+            self._connections[request] = replace(life, busy=busy, deadline=deadline)
             return True
+
+    def mark_apart(self, request: socket.socket) -> None:
+        """It does not count towards the bound on connections any more."""
+        with self._changed:
+            life = self._connections.get(request)
+            if life is not None:
+                life.apart = True
 
     def mark_known(self, request: socket.socket) -> None:
         """It has shown who it is, and keeps its place."""

@@ -162,8 +162,15 @@ class Response:
 
     @staticmethod
     def stream(content_type: str, switched: Switched, headers: Headers = ()) -> Response:
-        """A body that goes on for as long as both sides like."""
+        """A body that goes on for as long as both sides like.
+
+        Whoever gives it has a bound on how many there are: the server's does not count them.
+        """
         return Response(200, b"", headers, content_type, switched=switched)
+
+    @property
+    def is_stream(self) -> bool:
+        return self.switched is not None and self.status == 200
 
     @staticmethod
     def text(body: bytes, headers: Headers = ()) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,10 @@ def node(name: str = "n1", **changes: Any) -> NodeInfo:
 
 @dataclass(slots=True)
 class Office:
-    """beats counts heartbeats per node; told are the nodes that something has to be sent to."""
+    """beats counts heartbeats per node; told are the nodes that something has to be sent to.
+
+    on_change is called with the ids of changed tasks after each commit.
+    """
 
     folder: Path
     defaults: Defaults = field(default_factory=lambda: Defaults(container=None))
@@ -53,6 +57,7 @@ class Office:
     told: list[str] = field(default_factory=list)
     rooms: int = 0
     beats: dict[str, int] = field(default_factory=dict)
+    on_change: Callable[[set[int]], None] = lambda ids: None
     store: Store = field(init=False)
     registry: Registry = field(init=False)
     cluster: Cluster = field(init=False)
@@ -62,7 +67,7 @@ class Office:
         self.open()
 
     def open(self) -> None:
-        self.store = Store(self.folder / "cluster.db")
+        self.store = Store(self.folder / "cluster.db", lambda ids: self.on_change(ids))
         with self.store.read() as tx:
             last = tx.meta("cluster"), int(tx.meta("epoch") or 0), tx.last_task_id()
             self.registry = Registry(tx.nodes())

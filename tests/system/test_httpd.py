@@ -4,6 +4,7 @@ import http.client
 import json
 import logging
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from hakuriver.model.errors import Conflict, UsageError
 from hakuriver.system.httpd import HttpServer, Limits
 from hakuriver.system.router import Request, Response, Route, Router
+from hakuriver.system.sockets import has_left
 from tests.support.wait import wait_until
 
 
@@ -27,6 +29,8 @@ class Context:
     gate: threading.Event = field(default_factory=threading.Event)
     inside: list[str] = field(default_factory=list)
     closed: int = 0
+    streams: int = 0
+    """Of those that are being sent now."""
 
 
 def echo(request: Request, _context: Context) -> Response:
@@ -74,6 +78,24 @@ def evil(_request: Request, _context: Context) -> Response:
     return Response.text(b"hi", (("X-Name", "a\r\nX-Evil: 1"),))
 
 
+def stream(_request: Request, context: Context) -> Response:
+    """A line at once, and the last one when the gate opens or the peer has gone."""
+
+    def send(connection: socket.socket, first: bytes) -> None:
+        context.streams += 1
+        try:
+            connection.settimeout(10)
+            connection.sendall(b"first " + first + b"\n")
+            while not context.gate.wait(0.01):
+                if has_left(connection):
+                    return
+            connection.sendall(b"last\n")
+        finally:
+            context.streams -= 1
+
+    return Response.stream("text/x-lines", send)
+
+
 ROUTER: Router[Context] = Router(
     [
         Route("GET", "/echo/<name>", echo),
@@ -83,6 +105,7 @@ ROUTER: Router[Context] = Router(
         Route("GET", "/slow", slow),
         Route("GET", "/pieces", pieces),
         Route("GET", "/evil", evil),
+        Route("GET", "/stream", stream),
         Route("GET", "/big", lambda *_: Response.text(b"y" * (32 << 20))),
     ]
 )
@@ -408,6 +431,76 @@ class TestLimits:
             friend.recv(4096)
             friend.sendall(hello)
             assert friend.recv(12) == b"HTTP/1.1 200", "who has shown who it is keeps its place"
+
+
+class TestStreams:
+    REQUEST = b"GET /stream HTTP/1.1\r\n\r\n"
+
+    def test_a_stream_has_no_length_and_ends_with_its_connection(self) -> None:
+        with serving() as live, live.dial() as peer:
+            peer.sendall(self.REQUEST)
+            wait_until(lambda: live.context.streams == 1)
+            live.context.gate.set()
+            head, _, body = everything(peer).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"Content-Type: text/x-lines" in head
+        assert b"Connection: close" in head
+        assert b"Content-Length" not in head
+        assert body == b"first \nlast\n"
+
+    def test_a_head_of_it_begins_nothing(self) -> None:
+        with serving() as live:
+            request = b"HEAD /stream HTTP/1.1\r\nConnection: close\r\n\r\n"
+            head, _, body = live.raw(request).partition(b"\r\n\r\n")
+            assert b"Content-Type: text/x-lines" in head
+            assert (b"Content-Length" in head, body, live.context.streams) == (False, b"", 0)
+
+    def test_it_goes_on_longer_than_any_request_may_take(self) -> None:
+        limits: dict[str, Any] = dict.fromkeys(
+            ("request_seconds", "idle_seconds", "send_seconds"), 0.05
+        )
+        with serving(**limits) as live, live.dial() as peer:
+            peer.sendall(self.REQUEST)
+            wait_until(lambda: live.context.streams == 1)
+            for _ in range(3):
+                # A second peer is cut off by the same clocks, after the first one's time has passed.
+                assert live.raw(b"GET ") == b""
+            live.context.gate.set()
+            assert everything(peer).endswith(b"last\n")
+
+    def test_it_takes_nobodys_place(self) -> None:
+        with serving(connections=2) as live, ExitStack() as stack:
+            for count in range(1, 6):
+                peer = stack.enter_context(live.dial())
+                peer.sendall(self.REQUEST)
+                wait_until(lambda count=count: live.context.streams == count)
+            live.assert_well()
+            for _ in range(2):
+                peer = stack.enter_context(live.dial())
+                peer.sendall(b"GET /echo/x HTTP/1.1\r\n\r\n")
+                assert peer.recv(12) == b"HTTP/1.1 200"
+            assert live.ask("GET", "/echo/x")[0] == 503, "others are counted as ever"
+
+    @pytest.mark.parametrize("how", ["close", "reset", "reset at once"])
+    def test_it_ends_when_its_peer_has_left(self, how: str) -> None:
+        with serving() as live:
+            peer = live.dial()
+            peer.sendall(self.REQUEST)
+            if how != "reset at once":
+                wait_until(lambda: live.context.streams == 1)
+            if how != "close":
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            live.assert_well()
+            wait_until(lambda: live.context.streams == 0)
+
+    def test_stop_does_not_wait_for_it(self) -> None:
+        with serving(stop_seconds=60) as live, live.dial() as peer:
+            peer.sendall(self.REQUEST)
+            wait_until(lambda: live.context.streams == 1)
+            live.server.stop()
+            wait_until(lambda: live.context.streams == 0)
+            assert b"last" not in everything(peer)
 
 
 class TestStopping:
