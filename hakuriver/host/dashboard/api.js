@@ -20,9 +20,9 @@ export class Failure extends Error {
   }
 }
 
-async function send(method, path, body, signal) {
-  // The header tells the host that it is this page that asks: other pages cannot set it.
-  const headers = { "X-Hakuriver": "dashboard" };
+async function send(method, path, { body, signal, more = {} } = {}) {
+  // The first header tells the host that it is this page that asks: other pages cannot set it.
+  const headers = { "X-Hakuriver": "dashboard", ...more };
   if (session.user) headers["X-Hakuriver-User"] = encodeURIComponent(session.user);
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
@@ -54,39 +54,29 @@ const sentence = (text) => {
   return /[.!?]$/.test(first) ? first : `${first}.`;
 };
 
-export const get = async (path, signal) => (await send("GET", path, undefined, signal)).json();
+export const get = async (path, signal) => (await send("GET", path, { signal })).json();
 
 // The rows and how many there are in all.
 export async function getPage(path, signal) {
-  const response = await send("GET", path, undefined, signal);
+  const response = await send("GET", path, { signal });
   return { rows: await response.json(), total: Number(response.headers.get("X-Hakuriver-Total") ?? Number.NaN) };
 }
 
-export const getRaw = (path, signal) => send("GET", path, undefined, signal);
+export const getRaw = (path, signal) => send("GET", path, { signal });
 
 export async function post(path, body = {}) {
-  const response = await send("POST", path, body);
+  const response = await send("POST", path, { body });
   return response.status === 204 ? null : response.json();
 }
 
 // The same key for each try of one submission: however often it arrives, it is one.
 export async function submit(body, key) {
-  const headers = { "X-Hakuriver": "dashboard", "Content-Type": "application/json", "Idempotency-Key": key };
-  if (session.user) headers["X-Hakuriver-User"] = encodeURIComponent(session.user);
-  let response;
   try {
-    response = await fetch("/submit", { method: "POST", headers, body: JSON.stringify(body) });
-  } catch {
-    throw new Failure(0, "The host did not answer.", "Submit again: what has arrived is not done twice.");
+    return await (await send("POST", "/submit", { body, more: { "Idempotency-Key": key } })).json();
+  } catch (error) {
+    if (error.status === 0) error.hint = "Submit again: what has arrived is not done twice.";
+    throw error;
   }
-  const answer = await response.json().catch(() => ({}));
-  if (response.ok) return answer;
-  if (response.status === 401) session.loggedIn = false;
-  throw new Failure(
-    response.status,
-    sentence(answer.detail ?? `The answer was ${response.status}.`),
-    answer.hint ?? "",
-  );
 }
 
 export async function lookAtSession() {

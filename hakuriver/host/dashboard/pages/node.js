@@ -4,7 +4,7 @@ import { get, getPage, post, query } from "../api.js";
 import { Charts } from "../charts.js";
 import { a, code, dd, div, dl, dt, li, p, small, span, table, tbody, td, th, thead, tr, ul, use } from "../dom.js";
 import { ago, bytes, shownCommand, duration, number, plural, runTime, time } from "../format.js";
-import { listen, live } from "../live.js";
+import { hostNow, listen, live } from "../live.js";
 import { heartbeatAge, isDrained, nodeState, setDrain } from "../node-parts.js";
 import { act, ask, attempt, badge, card, empty, failureBox, link, meter, scroll } from "../parts.js";
 import { go } from "../router.js";
@@ -155,7 +155,7 @@ const taskCard = (name, tasks) =>
                   td(badge(task.status)),
                   td({ class: "num" }, number(task.required_cores)),
                   td({ class: "when" }, time(task.started_at)),
-                  td({ class: "when" }, duration(runTime(task, live.now))),
+                  td({ class: "when" }, duration(runTime(task, hostNow()))),
                 ),
               ),
             ),

@@ -47,7 +47,8 @@ export const Submit = {
     const failure = ref(null);
     const busy = ref(false);
     const environments = shallowRef([]);
-    let key = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
+    // What was sent last and did not get an answer keeps its key; anything else is another submission.
+    let [key, sent] = ["", ""];
     let timer = null;
     let asked = 0;
 
@@ -147,8 +148,10 @@ export const Submit = {
       try {
         await look();
         if (!preview.value || preview.value.problem || Object.keys(problems()).length) return;
-        const answer = await submit(body(), key);
-        key = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
+        const document = body();
+        if (JSON.stringify(document) !== sent) [key, sent] = [newKey(), JSON.stringify(document)];
+        const answer = await submit(document, key);
+        sent = "";
         const ids = answer.task_ids ?? [];
         const refused = answer.failed_targets ?? [];
         if (refused.length)
@@ -274,6 +277,9 @@ export const Submit = {
     };
   },
 };
+
+// Only pages that came over TLS, or from this machine, have randomUUID().
+const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16)).join("-");
 
 const splitLines = (text) =>
   text

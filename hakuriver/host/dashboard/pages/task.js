@@ -3,7 +3,7 @@ import { onBeforeUnmount, ref, shallowRef } from "../vendor/vue.js";
 import { get } from "../api.js";
 import { button, code, dd, div, dl, dt, li, p, pre, small, span, ul, use } from "../dom.js";
 import { bytes, commandLine, duration, number, runTime, shownCommand, time, wholeTime } from "../format.js";
-import { listen, live } from "../live.js";
+import { hostNow, listen } from "../live.js";
 import { Output } from "../output.js";
 import { badge, card, copyButton, failureBox, link } from "../parts.js";
 import { taskButtons } from "../task-parts.js";
@@ -72,7 +72,7 @@ const facts = (task) =>
     { class: "facts" },
     [
       ["Exit code", task.exit_code === null ? "–" : String(task.exit_code)],
-      ["Ran for", duration(runTime(task, live.now))],
+      ["Ran for", duration(runTime(task, hostNow()))],
       [
         "Node",
         task.assigned_node

@@ -23,7 +23,7 @@ import {
   tr,
 } from "../dom.js";
 import { shownCommand, duration, FINAL, number, plural, runTime, STATUSES, statusWord, time } from "../format.js";
-import { listen, live } from "../live.js";
+import { hostNow, listen, live } from "../live.js";
 import { act, badge, empty, failureBox, link, meter } from "../parts.js";
 import { refine, route } from "../router.js";
 import { killBatch, retryBatch, taskButtons } from "../task-parts.js";
@@ -114,11 +114,7 @@ export const Tasks = {
       clearTimeout(waiting);
       asked?.abort();
     });
-    watch(
-      () => [filters.value, grouped.value, sort.value, page.value].map(String).join() + JSON.stringify(filters.value),
-      load,
-      { immediate: true },
-    );
+    watch(() => JSON.stringify([filters.value, grouped.value, sort.value, page.value]), load, { immediate: true });
     get("/environments").then(
       (told) => {
         environments.value = told.environments.map((each) => each.name);
@@ -285,7 +281,7 @@ function taskRow(task, inside = false) {
     td(task.user || "–"),
     td({ class: "num" }, number(task.required_cores)),
     td({ class: "when" }, time(task.submitted_at)),
-    td({ class: "when" }, duration(runTime(task, live.now))),
+    td({ class: "when" }, duration(runTime(task, hostNow()))),
     td({ class: "acts" }, taskButtons(task, { small: true })),
   );
 }
