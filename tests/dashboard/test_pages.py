@@ -31,7 +31,9 @@ def test_the_overview_of_an_empty_cluster_says_how_to_begin(
         page.open()
         page.see("No nodes yet", "Nothing was submitted yet.")
         page.click("Add a node")
-        page.see("Type this on the new machine", "runner --join")
+        page.see("Type this on the new machine", "runner --join", "from its own machine only")
+        page.click("Copy step 2")
+        page.see("Copied.")
         page.keys("\ue00c")  # Escape
         page.unsee("Type this on the new machine")
         page.check()

@@ -38,6 +38,7 @@ const COLUMNS = [
   ["version", "Version"],
   ["heartbeat", "Heard"],
 ];
+const LOOPBACK = /\/\/(127\.|localhost|\[::1\])/;
 const VALUES = {
   cores: (node) => node.cores_in_use / Math.max(node.total_cores, 1),
   memory: (node) => node.memory_percent ?? 0,
@@ -171,22 +172,38 @@ const AddNode = {
       use(Dialog, { title: "Add a node", wide: true, onClose: () => emit("close") }, () => [
         p("Type this on the new machine. It needs Linux and Python 3.10 or newer, and must reach this host."),
         failureBox(failure.value, load),
-        commands.value
-          ? [
-              pre({ class: "snippet", tabindex: 0 }, commands.value.join("\n")),
-              p(copyButton(commands.value.join("\n"), "the commands")),
-            ]
+        commands.value?.some((command) => LOOPBACK.test(command))
+          ? div(
+              { class: "notice" },
+              p(
+                "This host can be reached from its own machine only. For others set ",
+                code("host_bind_ip"),
+                " and ",
+                code("host_reachable_address"),
+                " in its configuration.",
+              ),
+            )
           : null,
-        ol(
-          li("The first line fetches the program from this host, the second one starts it as a node."),
-          li("Instead of ", code("TOKEN"), " or where it is asked for, give the token of this cluster."),
-          li(
-            "To make it permanent, run ",
-            code("init service --runner --join"),
-            " with the same address, see the guide for administrators.",
-          ),
+        commands.value ? ol({ class: "steps" }, commands.value.map(step)) : null,
+        p(
+          "It appears in the list as soon as it runs. To have it start at every boot, see ",
+          code("init service --runner --join"),
+          " in the guide for administrators.",
         ),
-        p("The node appears in the list as soon as it runs; this page need not be loaded again."),
       ]);
   },
 };
+
+// One at a time: the first one asks for something, and would take the next line for the answer.
+function step(command, at, all) {
+  const words = [
+    all.length === 3 ? "Then type the token of this cluster and Enter; nothing is shown." : null,
+    "Fetches the program from this host.",
+    "Starts it as a node.",
+  ].slice(3 - all.length);
+  return li(
+    { key: at },
+    div({ class: "step" }, pre({ class: "snippet", tabindex: 0 }, command), copyButton(command, `step ${at + 1}`)),
+    small(words[at]),
+  );
+}
