@@ -161,7 +161,8 @@ def overview(
     held = {name for images in nodes.values() for name in images}
     rows = []
     for name in sorted({*containers, *versions, *held, *tasks}):
-        times = {each.version.image_id: each.version.time for each in versions.get(name, ())}
+        # Of two versions that are the same image the newer one counts.
+        times = {e.version.image_id: e.version.time for e in reversed(versions.get(name, []))}
         newest = versions[name][0].version.time if name in versions else None
         found = containers.get(name)
         rows.append(

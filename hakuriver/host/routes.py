@@ -13,6 +13,7 @@ from hakuriver.host import (
     join_routes,
     live_routes,
     page_routes,
+    preview_routes,
     session_routes,
     task_list_routes,
 )
@@ -281,7 +282,7 @@ ROUTES: tuple[Route[Desk], ...] = (
     Route("GET", "/join-snippet", join_routes.join_snippet),
     Route("GET", "/v1/join", join_routes.join),
     Route("POST", "/submit", submit),
-    Route("POST", "/submit/preview", task_list_routes.preview),
+    Route("POST", "/submit/preview", preview_routes.preview),
     Route("GET", "/status/<id>", status),
     Route("GET", "/tasks", task_list_routes.tasks),
     Route("GET", "/task/<id>/shell", task_shell),

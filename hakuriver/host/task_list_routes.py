@@ -1,18 +1,14 @@
-"""Lists of tasks and batches over HTTP, and what a submission would come to. The table is in routes."""
+"""Lists of tasks and batches over HTTP. The table is in routes."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hakuriver.host.listing import SORTS, Filter, Page
 from hakuriver.host.views import batch_row_view
-from hakuriver.model.errors import BadRequest, HakuRiverError, UsageError
-from hakuriver.model.fields import WHOLE_MAX, Fields
-from hakuriver.model.submission import TASKS_MAX, check_argv
-from hakuriver.model.sweep import parse
+from hakuriver.model.errors import BadRequest
+from hakuriver.model.fields import WHOLE_MAX
 from hakuriver.model.task import Status, Task
 from hakuriver.system.router import Request, Response
 
@@ -21,12 +17,12 @@ if TYPE_CHECKING:
 
 PAGE_MAX = 1000
 WAIT_MAX = 60.0
-_EXAMPLES = 5
+WORDS_MAX = 300
 
 
 def tasks(request: Request, desk: Desk) -> Response:
     wanted = _filter(request)
-    if "page" in request.query:
+    if "page" in request.query or "sort" in request.query:
         return _page_of_tasks(request, desk, wanted)
     seconds = request.number("wait", 0, 0, WAIT_MAX)
     store = desk.cluster.store
@@ -82,58 +78,6 @@ def _total(total: int) -> tuple[tuple[str, str], ...]:
     return (("X-Hakuriver-Total", str(total)),)
 
 
-def preview(request: Request, desk: Desk) -> Response:
-    """What a typed line would come to. A line that is wrong is an answer, not an error: it is half typed."""
-    with Fields(request.json()) as fields:
-        line, targets = fields.text("line"), fields.texts("targets")
-    problem = None
-    result: dict[str, Any] = {"argv": [], "tasks": 0, "examples": [], "sweep": None}
-    try:
-        result = read_line(line, max(len(targets), 1))
-    except HakuRiverError as error:
-        problem = {"detail": error.detail, "hint": error.hint}
-    return Response.json({**result, "problem": problem})
-
-
-def read_line(line: str, places: int) -> dict[str, Any]:
-    """The words of a command line, and the tasks that it makes. Raises UsageError, Refused.
-
-    As a POSIX shell splits words; nothing is expanded but spans. sweep is for POST /submit.
-    """
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        where = "quote" if "quotation" in str(error) else "backslash"
-        raise UsageError(
-            f"a {where} is not closed" if where == "quote" else "the line ends with a backslash",
-            "Write '…' or \"…\" around words that hold spaces.",
-        ) from None
-    if not words:
-        raise UsageError("the command is empty")
-    sweep = parse(words, _no_files)
-    total = sweep.total * places
-    if total > TASKS_MAX:
-        raise UsageError(
-            f"{total} tasks at once; at most {TASKS_MAX} are taken",
-            "Divide it, or let each task do more: hakurun works inside tasks too.",
-        )
-    first = sweep.argv(0)
-    check_argv(first)
-    return {
-        "argv": list(first),
-        "tasks": total,
-        "examples": [list(sweep.argv(place)) for place in range(min(sweep.total, _EXAMPLES))],
-        "sweep": sweep.to_json() if sweep.axes else None,
-    }
-
-
-def _no_files(path: str) -> Sequence[str]:
-    raise UsageError(
-        f"the values of a span cannot be read from {path} here",
-        "The page does not see your files: write the values out, or use client submit --sweep.",
-    )
-
-
 def read_id(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= WHOLE_MAX):
         return None
@@ -147,7 +91,9 @@ def _filter(request: Request) -> Filter:
     except ValueError:
         known = ", ".join(known.value for known in Status)
         raise BadRequest(f"status: {query['status'][:80]!r} is none of {known}") from None
-    ids = query.get("ids")
+    ids, words = query.get("ids"), query.get("q", "")
+    if len(words) > WORDS_MAX:
+        raise BadRequest(f"q has {len(words)} characters, at most {WORDS_MAX} are taken")
     return Filter(
         statuses=statuses,
         node=query.get("node", ""),
@@ -155,7 +101,7 @@ def _filter(request: Request) -> Filter:
         user=query.get("user", ""),
         environment=query.get("environment", ""),
         text=query.get("text", ""),
-        words=query.get("q", ""),
+        words=words,
         ids=None if ids is None else tuple(_ids(ids)),
         after=_given_id(request, "after"),
         limit=request.whole("limit", 100, 1, PAGE_MAX),

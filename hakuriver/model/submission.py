@@ -85,6 +85,7 @@ def read_submission(document: object) -> Submission:
             mounts=mounts,
             user=fields.text("user", "")[:256],
         )
+    check_count((sweep.total if sweep else 1) * max(len(submission.targets), 1))
     for words, variables in submission.commands():
         check_argv(words)
         check_total(words, variables)
@@ -105,12 +106,17 @@ def read_sweep(document: Any) -> Sweep:
         raise Refused("a sweep has words, a value or more for each axis, and a name for each")
     if sweep.zipped and len({len(axis) for axis in axes}) > 1:
         raise Refused("the axes of a zipped sweep have the same number of values")
-    if sweep.total > TASKS_MAX:
+    check_count(sweep.total)
+    return sweep
+
+
+def check_count(tasks: int) -> None:
+    """Of one submission: combinations, for each target."""
+    if tasks > TASKS_MAX:
         raise Refused(
-            f"{sweep.total} tasks at once; at most {TASKS_MAX} are taken",
+            f"{tasks} tasks at once; at most {TASKS_MAX} are taken",
             "Divide it, or let each task do more: hakurun works inside tasks too.",
         )
-    return sweep
 
 
 def _read_axis(value: Any) -> tuple[str, ...]:

@@ -339,7 +339,7 @@ def test_a_sweep_shows_how_many_tasks_it_makes(up: Cluster, page: Browser) -> No
 def test_what_cannot_be_submitted_is_said_where_it_is_typed(up: Cluster, page: Browser) -> None:
     page.open("submit")
     page.fill("Command line", "echo 'half")
-    page.see("a quote is not closed")
+    page.see("is not closed")
     page.fill("Command line", "echo span:{1..")
     page.see("span:")
     page.fill("Command line", "-x")

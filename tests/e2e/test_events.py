@@ -176,7 +176,10 @@ def secure(program: list[str], tmp_path: Path) -> Iterator[tuple[Cluster, ssl.SS
                              "network_tls_ca": made.ca}  # fmt: skip
     with Cluster(program, auth_token=TOKEN, **files) as cluster:
         cluster.start_host()
-        yield cluster, ssl.create_default_context(cafile=str(made.ca))
+        context = ssl.create_default_context(cafile=str(made.ca))
+        # Python 3.13 asks more of an authority than what openssl makes by default.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        yield cluster, context
 
 
 def test_it_goes_through_tls_and_needs_the_token(secure: tuple[Cluster, ssl.SSLContext]) -> None:

@@ -247,7 +247,8 @@ def test_values_of_the_wrong_type_are_refused(alive: Cluster, role: str) -> None
                     raw = json.dumps(body).encode()
                     status, _, answer = call("POST", fill(route.pattern, "999999"), raw)
                     check_error(status, answer, (route.pattern, field, str(value)[:40]))
-                    if field == "unknown":
+                    # What is wrong with a submission that is being typed is part of the answer.
+                    if field == "unknown" and route.pattern != "/submit/preview":
                         assert status >= 400, (route.pattern, "an unknown field was let through")
             for _ in range(150):
                 body = {
