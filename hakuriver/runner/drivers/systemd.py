@@ -37,8 +37,10 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.003
 _STARTS_AT_ONCE = 4
-# A machine that is going down: "Transaction for … is destructive", then systemd hangs up.
-_NOT_NOW = (
+ENDED_BY_SIGNAL = "it was ended by a signal"
+# A machine that is going down: "Transaction for … is destructive", then systemd hangs up, or ends us all.
+NOT_NOW = (
+    ENDED_BY_SIGNAL,
     "is destructive",
     "Failed to connect to bus",
     "Transport endpoint is not connected",
@@ -85,7 +87,7 @@ class SystemdDriver(KeeperDriver):
             problem = self._launch(assignment, f"{name}.scope")
             if not problem:
                 return Unit(f"{name}.scope")
-            if any(words in problem for words in _NOT_NOW):
+            if any(words in problem for words in NOT_NOW):
                 raise CannotStartNow(f"systemd does not start it now: {problem}")
             if not any(words in problem for words in _TAKEN):
                 raise CannotStart(f"systemd-run: {problem}")
@@ -99,8 +101,8 @@ class SystemdDriver(KeeperDriver):
                 pid = self.spawn(self.argv(assignment, name, file), assignment, stderr=said)
                 begun = self._wait_begun(assignment, pid)
             if not begun and assignment.started() is None:
-                os.waitpid(pid, 0)
-                return _last_line(said) or "it ended without a word"
+                _, status = os.waitpid(pid, 0)
+                return _last_line(said) or wordless(status)
         finally:
             os.close(said)
         self._attach(assignment, name)
@@ -237,6 +239,14 @@ def environment_text(variables: dict[str, str]) -> bytes:
 
 
 _QUOTE = "'\\''"
+
+
+def wordless(status: int) -> str:
+    """Why systemd-run said nothing, by its wait status. A machine that shuts down ends it by a signal,
+    which sudo in front of it passes on as a code past 128."""
+    if os.WIFSIGNALED(status) or os.WEXITSTATUS(status) > 128:
+        return ENDED_BY_SIGNAL
+    return "it ended without a word"
 
 
 def _last_line(descriptor: int) -> str:
