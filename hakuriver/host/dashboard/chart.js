@@ -6,8 +6,6 @@ import { theme } from "./theme.js";
 
 const HEIGHT = 190;
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
 // Custom properties hold light-dark(), which a canvas does not know: what it comes to, the browser tells.
 function resolved(name) {
   const probe = document.createElement("span");
@@ -15,7 +13,7 @@ function resolved(name) {
   document.body.append(probe);
   const value = getComputedStyle(probe).color;
   probe.remove();
-  return value || colour(name);
+  return value;
 }
 
 const translucent = (rgb) => rgb.replace(/^rgb\(([^)]+)\)$/, "rgba($1, 0.14)");

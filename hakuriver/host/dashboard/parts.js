@@ -1,7 +1,7 @@
 // What all pages are made of: badges, meters, dialogs, messages at the edge.
 import { nextTick, onMounted, reactive, ref } from "./vendor/vue.js";
 import { a, button, dialog, div, form, h2, header, p, small, span, use } from "./dom.js";
-import { percent, statusWord } from "./format.js";
+import { statusWord } from "./format.js";
 
 export const badge = (status) => span({ class: ["badge", `is-${status}`] }, statusWord(status));
 
@@ -13,9 +13,6 @@ export function meter(parts, total, title) {
     parts.map((part) => span({ class: ["fill", `is-${part.kind}`], style: { width: `${share(part.value)}%` } })),
   );
 }
-
-export const meterOf = (value, total, what) =>
-  meter([{ value, kind: "use" }], total, `${what}: ${total > 0 ? percent((100 * value) / total) : "unknown"}`);
 
 export const empty = (text, ...more) => div({ class: "empty" }, p(text), ...more);
 

@@ -6,7 +6,7 @@ import { a, code, dd, div, dl, dt, li, p, small, span, table, tbody, td, th, the
 import { ago, bytes, shownCommand, duration, number, plural, runTime, time } from "../format.js";
 import { hostNow, listen, live } from "../live.js";
 import { heartbeatAge, isDrained, nodeState, setDrain } from "../node-parts.js";
-import { act, ask, attempt, badge, card, empty, failureBox, link, meter, scroll } from "../parts.js";
+import { act, ask, attempt, badge, card, empty, failureBox, link, scroll } from "../parts.js";
 import { go } from "../router.js";
 
 export const Node = {
