@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 from hakuriver.model.task import Status
-from tests.contract.bench import GRACE, Bench, kill9, state_of
+from tests.contract.bench import GRACE, KINDS, Bench, kill9, state_of
 from tests.support.wait import wait_until
 
 LOOP = "while :; do sleep 0.05; done"
@@ -140,6 +143,36 @@ def test_a_pause_reaches_children_in_other_sessions(bench: Bench) -> None:
     assert run.resume()
     run.kill()
     run.result()
+
+
+# A container is paused by the freezer of cgroups, which knows no such moment.
+@pytest.mark.parametrize("kind", [each for each in KINDS if each != "docker"], indirect=True)
+def test_a_task_in_the_middle_of_a_vfork_can_be_paused(bench: Bench) -> None:
+    fifo = bench.places.home / "fifo"
+    os.mkfifo(fifo)
+    # The child waits for the fifo before its exec, its parent for the exec.
+    spawn = f"""import os
+os.posix_spawn("/bin/echo", ["echo", "child"], {{}},
+    file_actions=[(os.POSIX_SPAWN_OPEN, 0, {str(fifo)!r}, os.O_RDONLY, 0)])
+os.wait()
+print("parent", flush=True)"""
+    run = bench.run(sys.executable, "-c", spawn)
+    keeper = bench.kind.keeper(run)
+
+    def states() -> list[str]:
+        return sorted(state_of(pid) for pid in run.processes() if pid != keeper)
+
+    wait_until(lambda: states() == ["D", "S"], message="a parent in D, its child at the fifo")
+    assert run.pause()
+    assert run.paused()
+    assert states() == ["D", "T"]
+    fifo_end = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    assert run.paused(), "stopped, whatever it waited for"
+    assert run.resume()
+    assert not run.paused()
+    assert run.result().status is Status.COMPLETED
+    os.close(fifo_end)
+    assert run.out == b"child\nparent\n"
 
 
 def test_a_paused_task_can_be_killed_gracefully(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hakuriver.runner.drivers import proctree
-from hakuriver.runner.drivers.proctree import Mark, members, parse_stat
+from hakuriver.runner.drivers.proctree import Mark, Process, at_rest, members, parse_stat
 
 MARK = Mark(7, (b"HAKURIVER_TASK_ID=1", b"HAKURIVER_ATTEMPT=1"))
 OURS = b"PATH=/bin\0HAKURIVER_TASK_ID=1\0HAKURIVER_ATTEMPT=1\0"
@@ -26,7 +26,7 @@ class FakeProc:
         place = self.folder / str(pid)
         place.mkdir()
         place.joinpath("environ").write_bytes(environ)
-        numbers = f"1 {pid} {session} 0 0 {flags} {'0 ' * 12} 500"
+        numbers = f"17 {pid} {session} 0 0 {flags} {'0 ' * 12} 500"
         place.joinpath("stat").write_text(f"{pid} (a) b) S {numbers} 0\n")
 
     def sleep(self, seconds: float) -> None:
@@ -83,4 +83,23 @@ def test_a_name_with_anything_in_it_is_read(proc: FakeProc) -> None:
     text = (proc.folder / "50" / "stat").read_bytes()
     each = parse_stat(text)
     assert each is not None
-    assert (each.pid, each.session, each.state, each.start, each.kernel) == (50, 3, "S", 500, False)
+    assert each == Process(50, 3, "S", 500, parent=17)
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({10: ("T", 1), 11: ("T", 10)}, True),
+        ({10: ("D", 1), 11: ("T", 10)}, True),
+        ({10: ("T", 1), 11: ("D", 10)}, False),
+        ({10: ("D", 1), 11: ("T", 1)}, False),
+        ({10: ("D", 1), 11: ("D", 10), 12: ("T", 11)}, False),
+        ({10: ("S", 1), 11: ("T", 10)}, False),
+        ({10: ("D", 1), 11: ("S", 10)}, False),
+    ],
+)
+def test_at_rest_is_what_is_stopped_or_waits_for_a_stopped_child(
+    states: dict[int, tuple[str, int]], expected: bool
+) -> None:
+    found = [Process(pid, 7, state, 1, parent) for pid, (state, parent) in states.items()]
+    assert at_rest(found) is expected

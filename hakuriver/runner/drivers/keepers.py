@@ -24,8 +24,10 @@ from hakuriver.runner.drivers.node_argv import ProcessSettings, as_user, environ
 from hakuriver.runner.drivers.proctree import (
     Mark,
     Process,
+    at_rest,
     child_of_ours,
     members,
+    none_stopped,
     process,
     send,
     younger_than,
@@ -156,10 +158,13 @@ class KeeperDriver:
     # Signals
 
     def pause(self, assignment: Assignment) -> bool:
-        return self._until_all(assignment, signal.SIGSTOP, lambda found: found.state == "T")
+        paused = self._until(assignment, signal.SIGSTOP, at_rest)
+        if not paused:
+            self._group(assignment).signal(signal.SIGCONT)  # Not a half of it.
+        return paused
 
     def resume(self, assignment: Assignment) -> bool:
-        return self._until_all(assignment, signal.SIGCONT, lambda found: found.state != "T")
+        return self._until(assignment, signal.SIGCONT, none_stopped)
 
     def kill(self, assignment: Assignment, *, hard: bool) -> bool:
         group = self._group(assignment)
@@ -175,26 +180,24 @@ class KeeperDriver:
         group.signal(signal.SIGCONT)
         return reached
 
-    def _until_all(
-        self, assignment: Assignment, number: int, done: Callable[[Process], bool]
+    def _until(
+        self, assignment: Assignment, number: int, done: Callable[[list[Process]], bool]
     ) -> bool:
         group = self._group(assignment)
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
+            group.signal(number)
             found = group.members()
-            waiting = [each for each in found if not done(each)]
-            if found and not waiting:
+            if found and done(found):
                 return True
             if not found and not self._goes_on(assignment):
                 return False
-            if waiting:
-                group.signal(number)
             time.sleep(0.005)
         return False
 
     def paused(self, assignment: Assignment) -> bool:
         found = self._group(assignment).members()
-        return bool(found) and all(each.state == "T" for each in found)
+        return bool(found) and at_rest(found)
 
     def _goes_on(self, assignment: Assignment) -> bool:
         with self._lock:

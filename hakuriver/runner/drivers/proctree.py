@@ -32,6 +32,7 @@ class Process:
     session: int
     state: str
     start: int
+    parent: int = 0
     kernel: bool = False
 
     @property
@@ -71,7 +72,9 @@ def parse_stat(text: bytes) -> Process | None:
     if len(fields) < 20:
         return None
     kernel = bool(int(fields[6]) & _PF_KTHREAD)
-    return Process(int(pid), int(fields[3]), fields[0].decode("ascii"), int(fields[19]), kernel)
+    return Process(
+        int(pid), int(fields[3]), fields[0].decode("ascii"), int(fields[19]), int(fields[1]), kernel
+    )
 
 
 def process(pid: int) -> Process | None:
@@ -194,6 +197,24 @@ def _send_by_pid(target: Process, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def at_rest(found: Iterable[Process]) -> bool:
+    """Whether none of these goes on, once each was sent a SIGSTOP.
+
+    A process that has made another by vfork (shells do) waits in state D, deaf to SIGSTOP, until
+    that one execs: if that one is stopped before it does, its parent stays as it is, and takes its
+    own SIGSTOP before it ever runs again (wait_for_vfork_done() in kernel/fork.c).
+    """
+    each_one = list(found)
+    parents = {each.parent for each in each_one if each.state == "T"}
+    return all(
+        each.state == "T" or (each.state == "D" and each.pid in parents) for each in each_one
+    )
+
+
+def none_stopped(found: Iterable[Process]) -> bool:
+    return all(each.state != "T" for each in found)
 
 
 def _same(target: Process) -> bool:
