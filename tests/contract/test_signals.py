@@ -139,7 +139,7 @@ def test_a_pause_reaches_children_in_other_sessions(bench: Bench) -> None:
     # The freezer of cgroups leaves D (v1) or S (v2) in /proc; what counts is that docker says so.
     assert run.paused()
     if bench.kind.name == "process":
-        assert {state_of(pid) for pid in frozen} == {"T"}
+        assert {state_of(pid) for pid in frozen} <= {"T", "D"}, "D: in the middle of a vfork"
     assert run.resume()
     run.kill()
     run.result()
