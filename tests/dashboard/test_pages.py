@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 from tests.support.browser import Browser
@@ -66,6 +67,10 @@ def test_the_charts_fill_by_themselves(up: Cluster, page: Browser) -> None:
     assert page.script(drawn) == 2
     before = len(up.api("GET", "/history")[2]["t"])
     wait_until(lambda: len(up.api("GET", "/history")[2]["t"]) > before, timeout=15)
+    # Nobody points at a chart: what it says in words are the last values.
+    said = "return [...document.querySelectorAll('.u-legend')].map((each) => each.innerText).join()"
+    told = re.compile(r"at\d\d:\d\d.*there4\b.*there\d+(\.\d)? GiB", re.DOTALL)
+    wait_until(lambda: told.search(page.script(said)), message="the last values in words")
 
 
 # Nodes

@@ -26,6 +26,10 @@ export const Chart = {
     let plot = null;
     let observer = null;
 
+    // at is null while nobody points at the chart: then the last values are told.
+    const shown = (index, at) => (at === null ? props.data[index].at(-1) : props.data[index][at]) ?? null;
+    const inWords = (value) => (value === null ? "–" : props.show(value));
+
     const options = () => ({
       width: Math.max(place.value.clientWidth, 120),
       height: HEIGHT,
@@ -64,8 +68,8 @@ export const Chart = {
         },
       ],
       series: [
-        { label: "at", value: (_, at) => (at === null ? "" : CLOCK.format(new Date(at * 1000))) },
-        ...props.lines.map((line) => ({
+        { label: "at", value: (_plot, _value, _line, at) => clock(shown(0, at)) },
+        ...props.lines.map((line, index) => ({
           label: line.name,
           stroke: resolved(line.colour),
           fill: line.fill ? translucent(resolved(line.colour)) : undefined,
@@ -73,7 +77,7 @@ export const Chart = {
           dash: line.dash ? [5, 4] : undefined,
           points: { show: false },
           spanGaps: false,
-          value: (_, value) => (value === null || value === undefined ? "–" : props.show(value)),
+          value: (_plot, _value, _line, at) => inWords(shown(index + 1, at)),
         })),
       ],
     });
@@ -103,6 +107,7 @@ export const Chart = {
   },
 };
 
+const clock = (at) => (at === null ? "–" : CLOCK.format(new Date(at * 1000)));
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 // Steps between lines of a chart of bytes.
 const POWERS = Array.from({ length: 60 }, (_, at) => 2 ** at);
