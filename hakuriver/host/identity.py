@@ -78,9 +78,7 @@ class Ids:
         Called by one thread at a time: within the writing transaction.
         """
         if self._next + count > self.identity.next_id:
-            grown = replace(self.identity, next_id=self._next + max(count, BLOCK))
-            write_identity(self._shared_dir, grown)
-            self.identity = grown
+            self._move(self._next + max(count, BLOCK))
         self._next += count
         return range(self._next - count, self._next)
 
@@ -90,8 +88,24 @@ class Ids:
         Raises Unavailable.
         """
         if self._next < self.identity.next_id:
-            self.identity = replace(self.identity, next_id=self._next)
-            write_identity(self._shared_dir, self.identity)
+            self._move(self._next)
+
+    def _move(self, next_id: int) -> None:
+        """Only in the file that is there: below a mount that went away lies an empty folder, which a
+        runner here would take for the right one, were there a file in it."""
+        try:
+            found = read_identity(self._shared_dir)
+        except UsageError as error:
+            raise Unavailable(error.detail, error.hint) from None
+        if found is None or found.cluster != self.identity.cluster:
+            what = "is not mounted" if found is None else "belongs to another cluster"
+            raise Unavailable(
+                f"the shared directory {self._shared_dir} {what}",
+                f"If {FILE_NAME} in it was deleted: restart the host, which makes it again.",
+            )
+        moved = replace(self.identity, next_id=next_id)
+        write_identity(self._shared_dir, moved)
+        self.identity = moved
 
 
 def open_identity(

@@ -165,7 +165,7 @@ def test_a_directory_that_is_gone_is_said_and_no_id_is_given_out(tmp_path: Path)
     ids = Database().open(folder)
     ids.take()
     folder.rename(tmp_path / "unmounted")
-    with pytest.raises(Unavailable, match="cannot write"):
+    with pytest.raises(Unavailable, match="is not mounted"):
         for _ in range(BLOCK + 1):
             ids.take()
     with pytest.raises(Unavailable):
@@ -176,3 +176,31 @@ def test_nothing_is_left_lying_about(tmp_path: Path) -> None:
     Database().open(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
     assert set(json.loads((tmp_path / FILE_NAME).read_text())) == {"cluster", "epoch", "next_id"}
+
+
+@pytest.mark.parametrize(
+    "there", ["", '{"cluster": "another", "epoch": 1, "next_id": 1}', "damaged"]
+)
+def test_nothing_is_written_into_the_folder_below_a_mount_that_went_away(
+    tmp_path: Path, there: str
+) -> None:
+    """A runner on this machine would take it for the right one, and its tasks would fail."""
+    folder, away = tmp_path / "shared", tmp_path / "unmounted"
+    folder.mkdir()
+    ids = Database().open(folder)
+    ids.take()
+    folder.rename(away)
+    folder.mkdir()
+    if there:
+        (folder / FILE_NAME).write_text(there)
+    before = [path.read_text() for path in folder.iterdir()]
+    with pytest.raises(Unavailable, match="is not mounted|another cluster|cannot read"):
+        ids.take(BLOCK)
+    with pytest.raises(Unavailable):
+        ids.close()
+    assert [path.read_text() for path in folder.iterdir()] == before
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    away.rename(folder)
+    assert ids.take(BLOCK) == range(2, 2 + BLOCK)
