@@ -212,7 +212,7 @@ def delete_tar(given: Options, api: HostApi, out: Output) -> int:
 
 def jobs(given: Options, api: HostApi, out: Output) -> int:
     if given.job:
-        return _follow({"job_id": given.job}, api, out, detach=False)
+        return _follow({"job_id": given.job}, api, out, detach=False, met=False)
     rows = api.jobs()
     _table(rows, JOB_TITLES, job_cells, "job_id", out)
     return 0
@@ -233,8 +233,11 @@ def _table(
         out.lines(Table(titles, paint=out.painted, width=out.width).lines(map(cells, rows)))
 
 
-def _follow(answer: Row, api: HostApi, out: Output, *, detach: bool) -> int:
-    """Show a job until it is over; whoever interrupts that leaves the job alone."""
+def _follow(answer: Row, api: HostApi, out: Output, *, detach: bool, met: bool = True) -> int:
+    """Show a job until it is over; whoever interrupts that leaves the job alone.
+
+    met: the host has answered before, so if it does not now, it will come back.
+    """
     job_id = str(answer["job_id"])
     if detach:
         if out.mode == "json":
@@ -243,7 +246,7 @@ def _follow(answer: Row, api: HostApi, out: Output, *, detach: bool) -> int:
             out.line(job_id)
         return 0
     try:
-        job = _until_over(job_id, api, out)
+        job = _until_over(job_id, api, out, met=met)
     except KeyboardInterrupt:
         out.note(f"Job {job_id} goes on. Come back with: {PROG} jobs {job_id}")
         return 130
@@ -256,8 +259,8 @@ def _follow(answer: Row, api: HostApi, out: Output, *, detach: bool) -> int:
     return 0
 
 
-def _until_over(job_id: str, api: HostApi, out: Output) -> Row:
-    ask = Patience(out, met=True).ask
+def _until_over(job_id: str, api: HostApi, out: Output, *, met: bool) -> Row:
+    ask = Patience(out, met).ask
     job = ask(lambda: api.job(job_id))
     stage = ""
     began = time.monotonic()
