@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from hakuriver.model.errors import HakuRiverError, Internal, Unreachable, error_from_json
+from hakuriver.model.errors import (
+    HakuRiverError,
+    Internal,
+    Unreachable,
+    UsageError,
+    error_from_json,
+)
 from hakuriver.system.httpc import HttpClient, Reply
 
 if TYPE_CHECKING:  # Other commands do not pay for what a shell needs.
@@ -274,6 +280,8 @@ def _patience(wait: float | None) -> float:
 
 def _part(name: str) -> str:
     """One part of a path, whatever was typed: a `/` in it does not lead elsewhere."""
+    if not name:
+        raise UsageError("a number or a name is empty", "Is the variable set that it comes from?")
     return quote(name, safe="", errors="surrogateescape")
 
 

@@ -20,7 +20,7 @@ from hakuriver.client.arguments import (
 from hakuriver.client.host_api import HostApi, Page, Row
 from hakuriver.client.output import Output
 from hakuriver.client.render import TASK_TITLES, Table, task_cells, task_details, word
-from hakuriver.model.errors import HakuRiverError, Unreachable
+from hakuriver.model.errors import HakuRiverError, Unreachable, UsageError
 from hakuriver.system.plain import plain
 
 PAGE = 1000
@@ -51,6 +51,9 @@ def list_arguments(parser: Parser) -> None:
 def list_options(given: argparse.Namespace) -> ListOptions:
     names = ("status", "node", "batch", "user", "text")
     filters = {name: getattr(given, name) for name in names}
+    for name, value in (*filters.items(), ("after", given.after)):
+        if value == "":  # it would be no filter at all, and `kill $(list -q …)` kill everything
+            raise UsageError(f"--{name} is empty", "Is the variable set that it comes from?")
     return ListOptions(filters, None if given.all else given.limit, given.after)
 
 

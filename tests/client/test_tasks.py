@@ -233,3 +233,22 @@ def test_an_error_has_its_words_and_its_exit_code(
     ended = client("status", "12")
     assert ended.code == code
     assert words in ended.err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("status", ""), ("kill", ""), ("kill", "--batch", ""), ("logs", ""), ("pause", ""),
+        ("forget", ""), ("requeue", ""), ("retry", "--failed", ""), ("drain", ""), ("remove", ""),
+        ("list", "--batch", ""), ("list", "-q", "--node", ""), ("list", "--status", ""),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_empty_variable_is_told_and_nothing_is_asked(
+    host: FakeHost, client: Client, argv: tuple[str, ...]
+) -> None:
+    ended = client(*argv)
+    assert ended.code == 2
+    assert "is empty" in ended.err
+    assert "Is the variable set" in ended.err
+    assert host.seen == []
