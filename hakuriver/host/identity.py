@@ -37,8 +37,9 @@ def read_identity(shared_dir: Path) -> Identity | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is damaged"
         raise UsageError(
-            f"cannot read {path}: {error}", "It holds the cluster's identity; restore it."
+            f"cannot read {path}: {why}", "It holds the cluster's identity; restore it."
         ) from None
 
 

@@ -23,6 +23,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _READERS = 8
+_OF_THE_DISK = (sqlite3.OperationalError, sqlite3.InternalError, sqlite3.DatabaseError)
+"""Exactly these; a DatabaseError that is no other one says that the file is damaged."""
 
 
 class _Job(Generic[T]):
@@ -56,11 +58,11 @@ class Store:
             self._writer = self._connect(lambda connection: migrate(connection, str(path)))
             for _ in range(_READERS):
                 self._readers.put(self._connect())
+            row = self._writer.execute("SELECT MAX(revision) FROM tasks").fetchone()
         except (OSError, sqlite3.Error) as error:
             raise UsageError(
                 f"cannot open the database {path}: {error}", "Check database.db_file in the config."
             ) from None
-        row = self._writer.execute("SELECT MAX(revision) FROM tasks").fetchone()
         self._revision = int(row[0] or 0)
 
     def _connect(
@@ -140,9 +142,9 @@ class Store:
         self._writer.execute("SAVEPOINT job")
         try:
             job.value = job.work(tx)
-        except (sqlite3.OperationalError, sqlite3.InternalError):
-            raise  # The disk's, not the job's: nobody in this group can go on.
         except BaseException as error:
+            if type(error) in _OF_THE_DISK:
+                raise  # Not the job's: nobody in this group can go on.
             # Handed to the caller of write(), who is another thread or this one.
             self._writer.execute("ROLLBACK TO job")
             job.error = error
@@ -161,13 +163,19 @@ class Store:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Tx]:
-        """A consistent view of what has been committed."""
+        """A consistent view of what has been committed. Raises Unavailable if it cannot be read."""
         connection = self._readers.get()
         try:
             connection.execute("BEGIN")
             yield Tx(connection, None)
+        except sqlite3.DatabaseError as error:
+            raise Unavailable(
+                f"the host cannot read its database {self._path}: {error}",
+                "It may be damaged. With the host stopped, put a backup in its place.",
+            ) from None
         finally:
-            connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
             self._readers.put(connection)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -189,6 +190,42 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "cluster.db").write_bytes(b"not a database at all, but longer than a header" * 100)
     with pytest.raises(UsageError, match=r"cluster\.db"):
         Store(tmp_path / "cluster.db")
+
+
+def test_a_database_without_its_tables_is_named(tmp_path: Path) -> None:
+    Store(tmp_path / "cluster.db").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "cluster.db")) as connection:
+        connection.execute("DROP TABLE tasks")
+    with pytest.raises(UsageError, match=r"cannot open the database .*cluster\.db: no such table"):
+        Store(tmp_path / "cluster.db")
+
+
+def test_a_database_that_is_damaged_while_it_is_used_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.db"
+    Store(path).close()
+    page = 4096
+    with open(path, "r+b") as file:  # all but the first page, which tells what is in the others
+        file.seek(page)
+        file.write(b"\xee" * (path.stat().st_size - page))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] > 0
+    with pytest.raises(UsageError, match=r"cannot open the database .*cluster\.db: .*malformed"):
+        Store(path)
+
+
+def test_what_a_damaged_file_does_to_a_reader_and_a_writer_is_told(store: Store) -> None:
+    def malformed(tx: Tx) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    with (
+        pytest.raises(Unavailable, match=r"cannot read its database .*cluster\.db: .*malformed"),
+        store.read() as tx,
+    ):
+        malformed(tx)
+    with pytest.raises(Unavailable, match=r"cannot write its database: .*malformed"):
+        store.write(malformed)
+    store.write(add(1))
+    assert ids(store) == [1]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
