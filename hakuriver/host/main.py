@@ -40,7 +40,7 @@ from hakuriver.model.submission import NO_CONTAINER, parse_mount
 from hakuriver.model.target import check_environment_name
 from hakuriver.system import daemon, logs
 from hakuriver.system.auth import check_bind, is_loopback
-from hakuriver.system.config import Config, load_config, tls_of, url
+from hakuriver.system.config import Config, load_config, tls_of, url, wrong
 from hakuriver.system.docker import Docker
 from hakuriver.system.httpc import HttpClient
 from hakuriver.system.httpd import HttpServer
@@ -268,10 +268,14 @@ class Host:
 def _defaults(config: Config) -> Defaults:
     name = config.text("docker.default_container_name")
     mounts = config.texts("docker.additional_mounts")
-    for mount in mounts:
-        parse_mount(mount)
+    with wrong("docker.additional_mounts"):
+        for mount in mounts:
+            parse_mount(mount)
+    with wrong("docker.default_container_name"):
+        if name not in ("", NO_CONTAINER):
+            check_environment_name(name)
     return Defaults(
-        container=None if name in ("", NO_CONTAINER) else check_environment_name(name),
+        container=None if name in ("", NO_CONTAINER) else name,
         privileged=config.switch("docker.tasks_privileged"),
         mounts=mounts,
     )

@@ -7,14 +7,15 @@ exists. Relative paths in a file are relative to the file's folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from hakuriver.model.errors import UsageError
+from hakuriver.model.errors import Refused, UsageError
 from hakuriver.system.tokens import check_token, read_token
 
 if TYPE_CHECKING:
@@ -174,6 +175,15 @@ def url(address: str, port: int, *, secure: bool = False) -> str:
     """http(s)://address:port, with the brackets that an IPv6 address needs."""
     name = f"[{address}]" if ":" in address else address
     return f"{'https' if secure else 'http'}://{name}:{port}"
+
+
+@contextlib.contextmanager
+def wrong(name: str) -> Iterator[None]:
+    """What is said of a value inside is said of that setting."""
+    try:
+        yield
+    except Refused as error:
+        raise UsageError(f"{name}: {error.detail}", error.hint) from None
 
 
 def tls_of(config: Config) -> ssl.SSLContext | None:

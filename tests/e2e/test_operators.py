@@ -246,3 +246,21 @@ def test_a_runner_stops_although_its_shared_directory_does_not_answer(
     wait_until(lambda: "does not answer" in problems(cluster), timeout=30)
     assert cluster.runners["node1"].stop() is not None
     assert cluster.runners["node1"].problems == []
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "value"),
+    [
+        ("host", "docker.default_container_name", "A B"),
+        ("host", "docker.additional_mounts", "/only-one"),
+        ("runner", "runner.memory", "much"),
+    ],
+)
+def test_what_is_wrong_inside_a_value_names_its_setting(
+    cluster: Cluster, role: str, name: str, value: str
+) -> None:
+    environ: Any = {f"HAKURIVER_{name.replace('.', '_').upper()}": value}
+    done = cluster.run(role, check=False, timeout=15, **environ)
+    assert done.returncode == 2, done.err
+    assert f"error: {name}: " in done.err
+    assert value in done.err
