@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +113,7 @@ class Parts:
                 ),
                 sudo=config.switch("runner.use_sudo"),
                 program=program,
+                machine_cores=os.cpu_count() or math.inf,
             ),
             self._worker.ended,
         )

@@ -118,7 +118,14 @@ class DockerKind:
         self.environment: str | None = images.base
 
     def make(self, places: Places, on_end: OnEnd) -> Driver:
-        settings = DockerSettings(places.cluster, NODE, places.shared_data, places.temp, numa={})
+        settings = DockerSettings(
+            places.cluster,
+            NODE,
+            places.shared_data,
+            places.temp,
+            numa={},
+            machine_cores=os.cpu_count() or 1,
+        )
         return DockerDriver(Docker(), settings, on_end)
 
     def begin(self, driver: Driver) -> None:

@@ -93,6 +93,13 @@ def test_a_task_knows_its_place(bench: Bench) -> None:
     assert where.out.decode().split() == [in_task(bench, ""), "there", "0022"]
 
 
+@pytest.mark.parametrize("cores", [0.0004, 0.004, 4096.0])
+def test_any_number_of_cores_that_a_node_offers_can_be_had(bench: Bench, cores: float) -> None:
+    """runner.cores may say more than the machine has; a limit may be less than can be counted."""
+    run = bench.run("true", cores=cores)
+    assert run.result().exit_code == 0, run.result()
+
+
 def test_every_byte_of_an_argument_arrives(bench: Bench) -> None:
     arguments = ["", " ", "a b", "'", '"', "a\nb\n", "$(id)", "`id`", ";", "*", "\\", "-n", "--",
                  "é", "\x01\x1b[31m", "$HOME", "&& false", "%s"]  # fmt: skip

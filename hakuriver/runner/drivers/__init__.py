@@ -10,6 +10,9 @@ from typing import Protocol
 from hakuriver.model.messages import Attempt, RunOrder
 from hakuriver.runner.record import ExitRecord, Started, had_no_room, read_exit, read_started
 
+LEAST_CORES = 0.01
+"""What a task can be held to at least: the kernel counts 1 ms of 100 ms. Less would be refused."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from hakuriver.model.node import NumaNode
 from hakuriver.model.submission import parse_mount
 from hakuriver.model.tarball import ROLE_LABEL, image_of
 from hakuriver.model.units import format_number
-from hakuriver.runner.drivers import Assignment, CannotStart
+from hakuriver.runner.drivers import LEAST_CORES, Assignment, CannotStart
 from hakuriver.runner.policy import Policy
 from hakuriver.runner.record import keeper_argv
 from hakuriver.runner.taskenv import CARRIER, our_variables
@@ -23,7 +24,8 @@ _PROGRAM = "/hakuriver/bin"
 
 @dataclass(frozen=True, slots=True)
 class DockerSettings:
-    """program: the folder with hakurun, None if there is none."""
+    """program: the folder with hakurun, None if there is none. machine_cores: that it has, whatever
+    runner.cores offers."""
 
     cluster: str
     node: str
@@ -34,6 +36,7 @@ class DockerSettings:
     policy: Policy = field(default_factory=Policy)
     sudo: bool = False
     program: Path | None = None
+    machine_cores: float = math.inf
 
 
 def labels_of(settings: DockerSettings, assignment: Assignment) -> dict[str, str]:
@@ -93,7 +96,7 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
         "--privileged" if order.privileged else "--cap-add=SYS_NICE",
         "--workdir=/shared",
         *(option for mount in mounts for option in mount_option(*mount[:2], read_only=mount[2])),
-        *([f"--cpus={format_number(order.cores)}"] if order.cores else []),
+        *_limited(order.cores, settings.machine_cores),
         *([f"--memory={order.memory}", f"--memory-swap={order.memory}"] if order.memory else []),
         *([f"--shm-size={settings.shm_size}"] if settings.shm_size else []),
         *([] if numa is None else [f"--cpuset-cpus={','.join(map(str, numa.cores))}"]),
@@ -115,6 +118,13 @@ def create_argv(settings: DockerSettings, assignment: Assignment, name: str) -> 
             argv=list(order.argv),
         ),
     ]
+
+
+def _limited(cores: float, machine_cores: float) -> list[str]:
+    """The engine refuses what the kernel cannot count, and more than there is."""
+    if not cores:
+        return []
+    return [f"--cpus={format_number(max(LEAST_CORES, min(cores, machine_cores)))}"]
 
 
 def _path(settings: DockerSettings, assignment: Assignment) -> list[str]:

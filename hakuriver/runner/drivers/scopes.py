@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hakuriver.model.messages import RunOrder
+from hakuriver.runner.drivers import LEAST_CORES
 from hakuriver.runner.drivers.groups import SETTLE_SECONDS
 from hakuriver.runner.drivers.proctree import Process, process
 from hakuriver.system.command import CommandFailed, Completed, run
@@ -46,7 +47,8 @@ class Scope:
 
 def scope_argv(tools: Tools, name: str, description: str, order: RunOrder) -> list[str]:
     """What stands in front of the command that is to run in a scope of its own."""
-    limits = [f"CPUQuota={round(order.cores * 100)}%"] if order.cores else []
+    cores = max(order.cores, LEAST_CORES)
+    limits = [f"CPUQuota={round(cores * 100)}%"] if order.cores else []
     if order.memory:
         # Without swap, else a task over its limit would slow the node down instead of ending.
         limits += [f"MemoryMax={order.memory}", "MemorySwapMax=0"]
