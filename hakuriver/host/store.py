@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 from hakuriver.host.rows import Tx
 from hakuriver.host.schema import migrate
 from hakuriver.model.errors import Unavailable, UsageError
+from hakuriver.system.private import make_private
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Store:
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(path)
             self._writer = self._connect(lambda connection: migrate(connection, str(path)))
             for _ in range(_READERS):
                 self._readers.put(self._connect())

@@ -21,6 +21,7 @@ from hakuriver.model.errors import Conflict, Unavailable, UsageError
 from hakuriver.model.messages import Attempt, Report, RunOrder, Seq, WishOrder
 from hakuriver.model.task import Wish
 from hakuriver.runner.record import file_clock
+from hakuriver.system.private import make_private
 
 _SCHEMA = (
     """
@@ -72,8 +73,9 @@ class Ledger:
         self._clock = clock
         self._acknowledged: list[Attempt] = []
         try:
+            make_private(self._path)
             self._sql = self._connect()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise UsageError(f"cannot open the ledger {self._path}: {error}") from None
         self.instance = self._meta("instance") or uuid.uuid4().hex
         # The clock keeps the number rising even if somebody empties the folder.

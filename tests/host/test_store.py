@@ -245,3 +245,13 @@ def test_revisions_go_on_after_a_restart(tmp_path: Path) -> None:
     store.write(add(3))
     assert store.revision > last
     store.close()
+
+
+def test_only_its_owner_reads_what_tasks_were_given(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.db"
+    path.touch(0o644)
+    store = Store(path)
+    store.write(add(1))
+    modes = {each.name: each.stat().st_mode & 0o077 for each in tmp_path.iterdir()}
+    store.close()
+    assert modes == {"cluster.db": 0, "cluster.db-wal": 0, "cluster.db-shm": 0}

@@ -237,3 +237,11 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_bytes(os.urandom(8192))
     with pytest.raises(UsageError, match=r"cannot open the ledger .*ledger\.db"):
         Ledger(tmp_path)
+
+
+def test_only_its_owner_reads_what_tasks_were_given(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.bind("c1")
+    modes = {each.name: each.stat().st_mode & 0o077 for each in tmp_path.iterdir()}
+    ledger.close()
+    assert modes == {"ledger.db": 0, "ledger.db-wal": 0, "ledger.db-shm": 0}
