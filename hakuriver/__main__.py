@@ -88,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()
         return 141
     except Exception as error:  # the outer edge: one line, and never a traceback by default
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in a __set_name__, up to Python 3.11
+            return 130
         return _internal(error, name)
 
 

@@ -132,6 +132,9 @@ def run(options: SubmitOptions, api: HostApi, out: Output) -> int:
         answer = submit(options.body, api)
     except HakuRiverError as error:
         raise WaitFailed(error) if options.wait else error from None
+    except KeyboardInterrupt:
+        out.note("Interrupted. It may have been accepted all the same: client list")
+        return 130
     ids = [str(task_id) for task_id in answer["task_ids"]]
     try:
         _tell(answer, ids, out, waiting=options.wait)

@@ -140,6 +140,13 @@ def test_an_interrupt_is_quiet(failing: Client) -> None:
     assert (ended.code, ended.out, ended.err) == (130, "", "")
 
 
+def test_an_interrupt_that_python_has_wrapped_is_quiet_too(failing: Client) -> None:
+    wrapped = RuntimeError("Error calling __set_name__ on 'Field' instance 'name' in 'Setting'")
+    wrapped.__cause__ = KeyboardInterrupt()
+    ended = failing(wrapped)
+    assert (ended.code, ended.out, ended.err) == (130, "", "")
+
+
 def run(
     *argv: str, stdout: int, python: str = sys.executable
 ) -> subprocess.CompletedProcess[bytes]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hakuriver.client.host_api import HOST_HINT
+from hakuriver.client.host_api import HOST_HINT, HostApi
 from tests.client.conftest import Client
 from tests.client.fake_host import BREAK, Answer, FakeHost, error, task
 
@@ -171,3 +171,15 @@ def test_a_host_that_restarts_after_the_submission_is_waited_for(
     ended = client("--wait", "true")
     assert ended.code == 0
     assert ended.err.splitlines()[0] == "The host does not answer; still trying."
+
+
+def test_an_interrupt_before_the_answer_says_that_it_may_have_been_accepted(
+    host: FakeHost, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(api: HostApi, body: object, key: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(HostApi, "submit", interrupted)
+    ended = client("--wait", "true")
+    assert ended.code == 130
+    assert ended.err == "Interrupted. It may have been accepted all the same: client list\n"
