@@ -204,16 +204,20 @@ class _Server(ThreadingHTTPServer):
             super().process_request(request, client_address)
 
     def _make_room(self) -> bool:
-        """Take the place of the oldest stranger that has not got a whole request out; under the lock.
+        """Take the place of a stranger; under the lock.
 
-        Without it, whoever opens some hundred connections and says nothing keeps everybody out.
+        That is the oldest of those that have not got a whole request out, or else of those that are
+        answered: what needs no token, and whose answer they may not take. Without it, whoever opens
+        some hundred connections keeps everybody out.
         """
-        for request, life in self._connections.items():
-            if not life.known and (not life.busy or life.deadline is not None):
-                del self._connections[request]
-                cut(request)
-                return True
-        return False
+        strangers = [(r, life) for r, life in self._connections.items() if not life.known]
+        silent = [r for r, life in strangers if not life.busy or life.deadline is not None]
+        oldest = next(iter(silent or [request for request, _ in strangers]), None)
+        if oldest is None:
+            return False
+        del self._connections[oldest]
+        cut(oldest)
+        return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """In the connection's own thread: a slow handshake holds up nobody."""

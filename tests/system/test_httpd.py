@@ -107,6 +107,7 @@ ROUTER: Router[Context] = Router(
         Route("GET", "/evil", evil),
         Route("GET", "/stream", stream),
         Route("GET", "/big", lambda *_: Response.text(b"y" * (32 << 20))),
+        Route("GET", "/open", lambda *_: Response.text(b"y" * (32 << 20)), open=True),
     ]
 )
 
@@ -431,6 +432,20 @@ class TestLimits:
             friend.recv(4096)
             friend.sendall(hello)
             assert friend.recv(12) == b"HTTP/1.1 200", "who has shown who it is keeps its place"
+
+    def test_strangers_who_take_no_answer_keep_nobody_out(self) -> None:
+        hello = b"GET /echo/x HTTP/1.1\r\nAuthorization: Bearer s3cret\r\n\r\n"
+        with serving("s3cret", connections=4) as live, live.dial() as friend, ExitStack() as crowd:
+            friend.sendall(hello)
+            assert friend.recv(12) == b"HTTP/1.1 200"
+            for _ in range(8):
+                stranger = crowd.enter_context(live.dial())
+                stranger.sendall(b"GET /open HTTP/1.1\r\n\r\n")
+                assert stranger.recv(12) == b"HTTP/1.1 200"
+            assert live.ask("GET", "/echo/x", headers={"Authorization": "Bearer s3cret"})[0] == 200
+            friend.recv(4096)
+            friend.sendall(hello)
+            assert friend.recv(12) == b"HTTP/1.1 200"
 
 
 class TestStreams:
