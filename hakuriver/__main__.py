@@ -70,12 +70,12 @@ EXIT_CODES: tuple[tuple[str, str], ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. argv is without the program's name."""
+    _open_what_was_closed()
     arguments = [*role(sys.argv[0]), *(sys.argv[1:] if argv is None else argv)]
     name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     try:
         code = _run(name, arguments)
-        if sys.stdout is not None:  # it is None if it was closed when we started
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code
     except HakuRiverError as error:
         from hakuriver.client.output import explain
@@ -91,6 +91,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error.__cause__, KeyboardInterrupt):  # in a __set_name__, up to Python 3.11
             return 130
         return _internal(error, name)
+
+
+def _open_what_was_closed() -> None:
+    """A stream that was closed when we started is None, and the next file that is opened gets its
+    number: it is /dev/null instead, for our children too."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
 
 
 def role(program: str) -> list[str]:

@@ -177,6 +177,23 @@ def test_a_full_disk_is_told_in_one_line(host: FakeHost) -> None:
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
+def test_streams_that_are_closed_are_no_fault(host: FakeHost) -> None:
+    host.on("GET /tasks", page(task("1")))
+    started = f'exec "{sys.executable}" -B "{SCRIPT}"'
+    listing = f"{started} client --host {host.address} list"
+    for line, code in (
+        (f"{listing} >&-", 0),
+        (f"{listing} <&- >&- 2>&-", 0),
+        (f"{started} --version >&-", 0),
+        (f"{started} client --help >&-", 0),
+        (f"{started} bogus 2>&-", 2),
+        (f"{started} client --host {host.address} login <&-", 2),
+        (f"{started} hakurun sh -c 'echo x' >&-", 0),
+    ):
+        done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=30)
+        assert (done.returncode, b"rror:" in done.stderr) == (code, "login" in line), line
+
+
 def test_only_what_is_needed_is_loaded() -> None:
     program = (
         "import sys; from hakuriver.__main__ import main; main(['client', 'status', '1']);"
