@@ -17,7 +17,7 @@ from hakuriver.client.arguments import Parser
 from hakuriver.client.output import Output
 from hakuriver.client.units import Service, mount_of, mount_points, unit_text
 from hakuriver.model.errors import Forbidden, HakuRiverError, UsageError
-from hakuriver.system.config import SETTINGS, Config, home_dir, load_config
+from hakuriver.system.config import SETTINGS, Config, home_dir, is_file, load_config
 
 PROG = "hakuriver init service"
 _FLEETING = ("/tmp/", "/run/", "/dev/shm/")
@@ -139,7 +139,7 @@ def _config_file(
     own = given.host_config if role == "host" else given.runner_config
     named = own or given.config or environ.get("HAKURIVER_CONFIG")
     path = Path(named).absolute() if named else home / "config.toml"
-    if path.is_file():
+    if is_file(path):
         return path
     if named or needed:
         raise UsageError(f"there is no configuration file {path}", _where(environ))
@@ -169,7 +169,7 @@ def _program() -> Path:
 
 def _token_file(name: str, account: pwd.struct_passwd) -> Path:
     path = Path(name).absolute()
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"--token-file: there is no file {path}")
     _check_readable(path, account)
     return path

@@ -40,11 +40,12 @@ from hakuriver.model.submission import NO_CONTAINER, parse_mount
 from hakuriver.model.target import check_environment_name
 from hakuriver.system import daemon, logs
 from hakuriver.system.auth import check_bind, is_loopback
-from hakuriver.system.config import Config, load_config, tls_of, url, wrong
+from hakuriver.system.config import Config, load_config, tls_of, url
 from hakuriver.system.docker import Docker
 from hakuriver.system.httpc import HttpClient
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
+from hakuriver.system.meaning import meant
 from hakuriver.system.router import Router
 from hakuriver.system.session import session_key
 from hakuriver.system.strangers import Strangers
@@ -266,16 +267,14 @@ class Host:
 
 
 def _defaults(config: Config) -> Defaults:
-    name = config.text("docker.default_container_name")
+    setting = "docker.default_container_name"
+    name = config.text(setting)
     mounts = config.texts("docker.additional_mounts")
-    with wrong("docker.additional_mounts"):
-        for mount in mounts:
-            parse_mount(mount)
-    with wrong("docker.default_container_name"):
-        if name not in ("", NO_CONTAINER):
-            check_environment_name(name)
+    for mount in mounts:
+        meant("docker.additional_mounts", parse_mount, mount)
+    none = name in ("", NO_CONTAINER)
     return Defaults(
-        container=None if name in ("", NO_CONTAINER) else name,
+        container=None if none else meant(setting, check_environment_name, name),
         privileged=config.switch("docker.tasks_privileged"),
         mounts=mounts,
     )

@@ -13,7 +13,8 @@ from hakuriver.model.node import Capacity
 from hakuriver.model.target import NODE_NAME
 from hakuriver.model.units import parse_size
 from hakuriver.runner.fingerprint import numa_nodes, total_cores, total_memory
-from hakuriver.system.config import Config, wrong
+from hakuriver.system.config import Config
+from hakuriver.system.meaning import meant
 
 _TASKS_PER_CORE = 4
 
@@ -38,11 +39,9 @@ def make_dir(path: Path) -> Path:
 def capacity_of(config: Config) -> Capacity:
     cores = config.number("runner.cores") or total_cores()
     memory = config.text("runner.memory")
-    with wrong("runner.memory"):
-        size = parse_size(memory) if memory else total_memory()
     return Capacity(
         cores=cores,
-        memory=size,
+        memory=meant("runner.memory", parse_size, memory) if memory else total_memory(),
         max_tasks=config.whole("runner.max_tasks")
         or max(_TASKS_PER_CORE, round(_TASKS_PER_CORE * cores)),
         numa=numa_nodes(),

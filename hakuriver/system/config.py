@@ -7,15 +7,14 @@ exists. Relative paths in a file are relative to the file's folder.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from hakuriver.model.errors import Refused, UsageError
+from hakuriver.model.errors import UsageError
 from hakuriver.system.tokens import check_token, read_token
 
 if TYPE_CHECKING:
@@ -177,15 +176,6 @@ def url(address: str, port: int, *, secure: bool = False) -> str:
     return f"{'https' if secure else 'http'}://{name}:{port}"
 
 
-@contextlib.contextmanager
-def wrong(name: str) -> Iterator[None]:
-    """What is said of a value inside is said of that setting."""
-    try:
-        yield
-    except Refused as error:
-        raise UsageError(f"{name}: {error.detail}", error.hint) from None
-
-
 def tls_of(config: Config) -> ssl.SSLContext | None:
     """What a server here speaks TLS with, if it is to. Raises UsageError."""
     cert, key = config.text("network.tls_cert"), config.text("network.tls_key")
@@ -236,12 +226,20 @@ def _find_file(file: str | None, environ: Mapping[str, str], home: Path) -> Path
     named = file or environ.get("HAKURIVER_CONFIG")
     if named:
         path = Path(named).absolute()
-        if not path.is_file():
+        if not is_file(path):
             source = "--config" if file else "HAKURIVER_CONFIG"
             raise UsageError(f"{source}: there is no file {path}", "Make one with: init config")
         return path
     path = home / "config.toml"
-    return path if path.is_file() else None
+    return path if is_file(path) else None
+
+
+def is_file(path: Path) -> bool:
+    """Raises UsageError for a folder that we may not look into, as another user's home."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -344,6 +342,10 @@ def _checked(setting: Setting, value: Any, source: str, base: Path) -> Any:
         fits = all(isinstance(part, str) for part in value)
     if not fits:
         raise UsageError(f"{source}: {setting.name} must be {wanted}, not {value!r}")
+    if any("\0" in text for text in (value if setting.kind == "texts" else [str(value)])):
+        raise UsageError(f"{source}: {setting.name} holds a NUL character")
+    if setting.kind == "path" and setting.default and not value:
+        raise UsageError(f"{source}: {setting.name} must not be empty")
     low, high = _RANGES.get(setting.kind, (0, 0))
     if setting.kind in _RANGES and not low <= value <= high:
         raise UsageError(

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from hakuriver.model.errors import UsageError
+from hakuriver.system.config import is_file
 
 HANDSHAKE_SECONDS = 10.0
 _GOODBYE_SECONDS = 10.0
@@ -33,7 +34,7 @@ def server_context(cert: str, key: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for name, path in (("tls_cert", cert), ("tls_key", key or cert)):
-        if not Path(path).is_file():
+        if not is_file(Path(path)):
             raise UsageError(f"network.{name}: there is no file {path}")
     try:
         context.load_cert_chain(cert, key or None)

@@ -43,4 +43,11 @@ def open_secrets(config: Config) -> list[Path]:
     files = [Path(name) for name in (config.text("auth.token_file"), key) if name]
     if config.file is not None and config.token and not config.text("auth.token_file"):
         files.append(config.file)
-    return [path for path in files if path.exists() and path.stat().st_mode & 0o004]
+    return [path for path in files if _is_open(path)]
+
+
+def _is_open(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & 0o004)
+    except OSError:  # what cannot be read is told where it is needed
+        return False

@@ -205,6 +205,9 @@ def test_an_unknown_key_is_told_the_nearest_right_one(
         ("[docker]\nadditional_mounts = [1]", "must be a list of texts"),
         ("[runner]\ncores = -1", "must be between 0 and"),
         ("[auth]\nauth = 'no'", 'must be "token" or "none"'),
+        ('[paths]\nshared_dir = "a\\u0000b"', "holds a NUL character"),
+        ('[runner]\nallowed_mounts = ["/", "a\\u0000"]', "holds a NUL character"),
+        ("[database]\ndb_file = ''", "database.db_file must not be empty"),
         ("[network", "is not valid TOML"),
     ],
 )
@@ -217,6 +220,17 @@ def test_a_wrong_variable_is_named(home: Path) -> None:
     assert error.detail.startswith("HAKURIVER_NETWORK_HOST_PORT: ")
     error = refused(home, environ={"HAKURIVER_DOCKER_TASKS_PRIVILEGED": "maybe"})
     assert "must be true or false, not 'maybe'" in error.detail
+
+
+def test_a_folder_that_is_not_ours_to_look_into_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    for more in ({}, {"file": str(home / "config.toml")}):
+        assert refused(home, **more).detail == f"cannot read {home}/config.toml: Permission denied"
 
 
 def test_a_file_that_is_no_text_is_told_so(home: Path) -> None:
