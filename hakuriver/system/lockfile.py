@@ -28,8 +28,12 @@ class LockFile:
                 f"{what} is at work already in {path.parent}, pid {holder or 'unknown'}",
                 "Stop that one first, or give this one other data: HAKURIVER_HOME or the config.",
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise UsageError(f"{what} cannot write {path}: {error.strerror}") from None
 
     def release(self) -> None:
         os.close(self._descriptor)
