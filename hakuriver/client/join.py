@@ -20,6 +20,8 @@ def join(_: argparse.Namespace, api: HostApi, out: Output) -> int:
         return 0
     out.note("Type this on the new machine, in an empty folder; it asks for the token:")
     out.lines(commands)
+    if any(line.startswith("export HAKURIVER_NETWORK_TLS_CA=") for line in commands):
+        out.note("Copy the authority's file there before, and name it as it is called there.")
     out.note("For good, as a service: hakuriver.pyz init service --runner --join URL")
     return 0
 

@@ -12,10 +12,24 @@ from hakuriver.system import program
 from hakuriver.system.config import Config
 
 _FETCH = (
-    "import os, urllib.request as r; "
+    "import os, sys, urllib.request as r; "
+    "sys.excepthook = lambda kind, error, trace:"
+    ' print("cannot fetch hakuriver.pyz:", error, file=sys.stderr); '
     'h = {{"Authorization": "Bearer " + os.environ.get("HAKURIVER_TOKEN", "")}}; '
-    'open("hakuriver.pyz", "wb").write(r.urlopen(r.Request("{url}/hakuriver.pyz", headers=h)).read())'
+    "{tls}"
+    "f = r.build_opener(r.ProxyHandler({{}}){handler})"
+    '.open(r.Request("{url}/hakuriver.pyz", headers=h)).read(); '
+    'open("hakuriver.pyz", "wb").write(f)'
 )
+"""Nothing is written before all is there, and no proxy gets to see the token."""
+
+# As in system/tls.py: what is believed must not depend on the Python of a node.
+_TLS = (
+    "import ssl; "
+    'c = ssl.create_default_context(cafile=os.environ.get("HAKURIVER_NETWORK_TLS_CA")); '
+    "c.verify_flags &= ~ssl.VERIFY_X509_STRICT; "
+)
+_HANDLER = ", r.HTTPSHandler(context=c)"
 
 
 class Joining:
@@ -30,10 +44,17 @@ class Joining:
     def commands(self, port: int) -> list[str]:
         """For a shell on the new machine. The token comes from a variable: no command line has it."""
         url = self._config.url_at(port)
-        fetch = f"python3 -c {shlex.quote(_FETCH.format(url=url))}"
-        lines = [fetch, f"python3 hakuriver.pyz runner --join {url}"]
+        authority = self._config.text("network.tls_ca")
+        tls, handler = (_TLS, _HANDLER) if authority else ("", "")
+        fetch = _FETCH.format(url=url, tls=tls, handler=handler)
+        lines = [
+            f"python3 -c {shlex.quote(fetch)}",
+            f"python3 hakuriver.pyz runner --join {url}",
+        ]
+        if authority:
+            lines.insert(0, f"export HAKURIVER_NETWORK_TLS_CA={shlex.quote(authority)}")
         if self._config.token:
-            return ["read -rs HAKURIVER_TOKEN && export HAKURIVER_TOKEN", *lines]
+            lines.insert(0, "read -rs HAKURIVER_TOKEN && export HAKURIVER_TOKEN")
         return lines
 
     def file(self) -> bytes:

@@ -34,7 +34,7 @@ from hakuriver.runner.settings import (
 from hakuriver.runner.shared import SharedDir
 from hakuriver.runner.vitals import Meter
 from hakuriver.system import daemon, logs
-from hakuriver.system.auth import check_bind
+from hakuriver.system.auth import check_bind, is_loopback
 from hakuriver.system.config import Config, load_config, tls_of, url
 from hakuriver.system.docker import Docker
 from hakuriver.system.httpd import HttpServer
@@ -178,6 +178,8 @@ class Runner:
             name="runner",
         )
         secure = bool(config.text("network.tls_cert"))
+        if config.text("network.tls_ca") and not secure and not is_loopback(bind):
+            log.warning("the host speaks to this runner without TLS: set network.tls_cert")
         self.url = url(address, self._server.port, secure=secure)
         self._heart = Heart(
             api=HostApi(config.host_url, token=config.token, ca=config.text("network.tls_ca")),

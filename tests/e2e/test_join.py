@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.witness import prepare
 from tests.support import needs
+from tests.support.certificates import make_certificates
 from tests.support.cluster import Cluster
 from tests.support.wait import wait_until
 
@@ -76,6 +77,66 @@ def test_the_lines_that_the_host_tells_make_a_node(cluster: Cluster, tmp_path: P
         )
         assert done.returncode == 4
         assert cluster.output("1").decode().strip() == str(cluster.shared / "shared_data")
+
+
+def test_the_lines_make_a_node_of_a_cluster_with_an_authority_of_its_own(
+    program: list[str], tmp_path: Path
+) -> None:
+    made = make_certificates(tmp_path / "tls")
+    files: dict[str, Any] = {"network_tls_cert": made.cert, "network_tls_key": made.key,
+                             "network_tls_ca": made.ca}  # fmt: skip
+    with Cluster(program, auth_token=TOKEN, **files) as cluster:
+        cluster.start_host()
+        shown = cluster.client("join")
+        _, trust, fetch, start = shown.out.splitlines()
+        assert trust == f"export HAKURIVER_NETWORK_TLS_CA={made.ca}"
+        assert "authority" in shown.err
+        environ = bare_environment(
+            tmp_path / "home", HAKURIVER_TOKEN=TOKEN, HAKURIVER_NETWORK_RUNNER_BIND_IP="0.0.0.0"
+        )
+        fetched = subprocess.run(
+            ["sh", "-c", f"{trust}; {fetch}"], cwd=tmp_path, env=environ, timeout=60
+        )
+        assert fetched.returncode == 0
+        argv = [needs.base_python(), str(tmp_path / "hakuriver.pyz"), *start.split()[2:]]
+        trusting = {**environ, "HAKURIVER_NETWORK_TLS_CA": str(made.ca)}
+        log = tmp_path / "log"
+        with running([*argv, "--name", "new", "--port", "0"], trusting, log):
+            wait_until(lambda: "online" in cluster.client("nodes").out)
+        assert "without TLS: set network.tls_cert" in log.read_text()
+
+
+def test_what_cannot_be_fetched_is_told_in_one_line_and_leaves_no_file(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    fetch = cluster.client("join").out.splitlines()[1]
+    away = fetch.replace(f":{cluster.port}/", ":1/")
+    for line, token, says in (
+        (fetch, "wrong", "HTTP Error 401: Unauthorized"),
+        (away, TOKEN, "Connection refused"),
+    ):
+        environ = bare_environment(tmp_path, HAKURIVER_TOKEN=token)
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("cannot fetch hakuriver.pyz: ")
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_no_proxy_gets_the_token(cluster: Cluster, tmp_path: Path) -> None:
+    fetch = cluster.client("join").out.splitlines()[1]
+    nowhere = "http://127.0.0.1:1"
+    environ = bare_environment(tmp_path, HAKURIVER_TOKEN=TOKEN, http_proxy=nowhere, no_proxy="")
+    fetched = subprocess.run(["sh", "-c", fetch], cwd=tmp_path, env=environ, timeout=60)
+    assert fetched.returncode == 0
 
 
 def test_a_token_given_as_an_argument_is_not_left_for_all_to_see(
