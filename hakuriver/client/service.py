@@ -17,6 +17,7 @@ from hakuriver.client.arguments import Parser
 from hakuriver.client.output import Output
 from hakuriver.client.units import Service, mount_of, mount_points, unit_text
 from hakuriver.model.errors import Forbidden, HakuRiverError, UsageError
+from hakuriver.system.addresses import check_scheme, host_address
 from hakuriver.system.config import SETTINGS, Config, home_dir, is_file, load_config
 
 PROG = "hakuriver init service"
@@ -111,6 +112,8 @@ def _planned(
     if file is not None:
         command += ["--config", str(file)]
     if joining:
+        host_address(given.join, "--join")
+        check_scheme(given.join, has_ca=bool(config.text("network.tls_ca")), flag="--join")
         command += ["--join", given.join]
         if given.token_file is not None:
             command += ["--token-file", str(_token_file(given.token_file, account))]

@@ -20,7 +20,9 @@ def host_address(text: str, flag: str = "--host") -> dict[str, object]:
         good = True
     if port and not (port.isascii() and port.isdigit() and int(port) < 65536):
         good = False
-    if not good or not address or "/" in address:
+    if not address.isprintable() or {" ", "/"} & set(address):
+        good = False
+    if not good or not address:
         raise UsageError(f"{flag}: '{text}' is no address", "Write ADDR or ADDR:PORT.")
     settings: dict[str, object] = {"network.host_reachable_address": address}
     return {**settings, "network.host_port": int(port)} if port else settings
