@@ -204,20 +204,17 @@ class _Server(ThreadingHTTPServer):
             super().process_request(request, client_address)
 
     def _make_room(self) -> bool:
-        """Take the place of a stranger; under the lock.
+        """Take the place of the oldest stranger, whatever it is about; under the lock.
 
-        That is the oldest of those that have not got a whole request out, or else of those that are
-        answered: what needs no token, and whose answer they may not take. Without it, whoever opens
-        some hundred connections keeps everybody out.
+        Without it, whoever opens some hundred connections and says nothing, or takes no answer,
+        keeps everybody out. Those who have something to show do it at once, while others are older.
         """
-        strangers = [(r, life) for r, life in self._connections.items() if not life.known]
-        silent = [r for r, life in strangers if not life.busy or life.deadline is not None]
-        oldest = next(iter(silent or [request for request, _ in strangers]), None)
-        if oldest is None:
-            return False
-        del self._connections[oldest]
-        cut(oldest)
-        return True
+        for request, life in self._connections.items():
+            if not life.known:
+                del self._connections[request]
+                cut(request)
+                return True
+        return False
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """In the connection's own thread: a slow handshake holds up nobody."""

@@ -107,7 +107,7 @@ ROUTER: Router[Context] = Router(
         Route("GET", "/evil", evil),
         Route("GET", "/stream", stream),
         Route("GET", "/big", lambda *_: Response.text(b"y" * (32 << 20))),
-        Route("GET", "/open", lambda *_: Response.text(b"y" * (32 << 20)), open=True),
+        Route("GET", "/open", lambda *_: Response.text(b"y" * (8 << 20)), open=True),
     ]
 )
 
@@ -442,6 +442,10 @@ class TestLimits:
                 stranger = crowd.enter_context(live.dial())
                 stranger.sendall(b"GET /open HTTP/1.1\r\n\r\n")
                 assert stranger.recv(12) == b"HTTP/1.1 200"
+            slow = crowd.enter_context(live.dial())
+            crowd.enter_context(live.dial()).sendall(b"GET /open HTTP/1.1\r\n\r\n")
+            slow.sendall(hello)
+            assert slow.recv(12) == b"HTTP/1.1 200", "older strangers give way first"
             assert live.ask("GET", "/echo/x", headers={"Authorization": "Bearer s3cret"})[0] == 200
             friend.recv(4096)
             friend.sendall(hello)
