@@ -64,7 +64,8 @@ def shell(request: Request, desk: Desk) -> Response:
     check_upgrade(request)
     shells = desk.shells()
     task, attempt = request.params["task"], request.params["attempt"]
-    if shells is None or not (task.isdecimal() and attempt.isdecimal() and len(task) < 20):
+    numbers = task.isdecimal() and attempt.isdecimal() and len(task + attempt) < 40
+    if shells is None or not numbers:
         raise NotFound(f"there is no task {task[:40]} here")
     wanted = read_shell_request(request)
     return switch_to(
