@@ -186,7 +186,12 @@ class Node:
 
     def freeze(self) -> None:
         """Stop every process, those of its containers included."""
-        docker("pause", self.container)
+
+        def frozen() -> bool:
+            return docker("pause", self.container, check=False).code == 0
+
+        # The engine gives up ("unable to freeze") if processes are made faster than it looks.
+        wait_until(frozen, timeout=60, message=f"{self.name} is frozen")
 
     def thaw(self) -> None:
         docker("unpause", self.container)
