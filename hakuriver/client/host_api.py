@@ -29,7 +29,7 @@ Row = dict[str, Any]
 TIMEOUT = 30.0
 CHUNK = 1 << 20
 HOST_HINT = (
-    "Is it running? Start it with: hakuriver.py host (or `up`). "
+    "Is it running? Start it with: hakuriver.pyz host (or `up`). "
     "Another address: --host, or network.host_reachable_address in the config."
 )
 

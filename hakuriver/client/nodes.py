@@ -73,7 +73,7 @@ def nodes(_: NodeOptions, api: HostApi, out: Output) -> int:
         out.lines(Table(NODE_TITLES, paint=out.painted).lines(map(node_cells, rows)))
         out.lines(problem for row in rows for problem in node_problems(row))
         if not rows:
-            out.note("No node has registered yet. Start one with: hakuriver.py runner")
+            out.note("No node has registered yet. Start one with: hakuriver.pyz runner")
     return 0
 
 

@@ -45,7 +45,7 @@ from hakuriver.system.docker import Docker
 from hakuriver.system.httpc import HttpClient
 from hakuriver.system.httpd import HttpServer
 from hakuriver.system.lockfile import LockFile
-from hakuriver.system.meaning import meant
+from hakuriver.system.meaning import meant, tarball_dir
 from hakuriver.system.router import Router
 from hakuriver.system.session import session_key
 from hakuriver.system.strangers import Strangers
@@ -296,7 +296,7 @@ def _shared_dir(config: Config) -> Path:
     try:
         for folder in ("", "shared_data", "task_outputs", "task_errors"):
             (shared_dir / folder).mkdir(parents=True, exist_ok=True)
-        (shared_dir / config.text("docker.container_dir")).mkdir(exist_ok=True)
+        tarball_dir(config, shared_dir).mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"cannot use the shared directory {shared_dir}: {error.strerror}",
@@ -327,7 +327,7 @@ def _environments(
 
 
 def _publisher(config: Config, shared_dir: Path) -> Publisher:
-    folder = shared_dir / config.text("docker.container_dir")
+    folder = tarball_dir(config, shared_dir)
     publisher = Publisher(folder, keep=config.whole("docker.keep_versions"))
     try:
         publisher.prepare()

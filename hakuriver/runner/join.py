@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hakuriver import PROTOCOL
-from hakuriver.model.errors import Unreachable, UsageError
+from hakuriver.model.errors import NotFound, Unreachable, UsageError
 from hakuriver.model.node_messages import JoinAnswer
 from hakuriver.system import daemon
 from hakuriver.system.addresses import check_scheme, host_address
@@ -55,6 +55,10 @@ def _ask(config: Config, stop: daemon.Stop) -> JoinAnswer | None:
         while not stop.within(0):
             try:
                 document = http.call("GET", "/v1/join")
+            except NotFound:
+                raise UsageError(
+                    f"what answers at {plain(url)} is not the host", "Is its port the host's?"
+                ) from None
             except Unreachable as error:
                 earlier = _read(kept).get(url)
                 if earlier is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hakuriver.model.node import Capacity
+from hakuriver.model.units import parse_size
 from hakuriver.runner.agent import Agent
 from hakuriver.runner.drivers import Driver
 from hakuriver.runner.drivers.choice import Choice
@@ -34,6 +35,7 @@ from hakuriver.runner.shells import Shells
 from hakuriver.runner.work import Hands, Place, Worker
 from hakuriver.system.config import Config
 from hakuriver.system.docker import Docker
+from hakuriver.system.meaning import meant, tarball_dir
 from hakuriver.system.tarballs import Tarballs
 from hakuriver.system.ticker import Ticker
 
@@ -107,7 +109,9 @@ class Parts:
                 shared_data=shared_dir / "shared_data",
                 local_temp_dir=config.path("paths.local_temp_dir"),
                 numa=capacity.numa,
-                shm_size=config.text("docker.shm_size"),
+                shm_size=meant(
+                    "docker.shm_size", parse_size, config.text("docker.shm_size") or "0"
+                ),
                 policy=Policy(
                     config.switch("runner.allow_privileged"), config.texts("runner.allowed_mounts")
                 ),
@@ -119,7 +123,7 @@ class Parts:
         )
         self.images = self._worker.images = Images(
             docker=docker,
-            tarballs=Tarballs(shared_dir / config.text("docker.container_dir")),
+            tarballs=Tarballs(tarball_dir(config, shared_dir)),
             state=state,
             node=name,
             named=lambda: engine.environments,

@@ -61,7 +61,7 @@ def test_a_cluster_without_nodes_says_what_to_do(host: FakeHost, client: Client)
     host.on("GET /nodes", [])
     ended = client("nodes")
     assert (ended.code, len(ended.out.splitlines())) == (0, 1)
-    assert "hakuriver.py runner" in ended.err
+    assert "hakuriver.pyz runner" in ended.err
 
 
 @pytest.mark.parametrize("argv", [["health"], ["--health"]])

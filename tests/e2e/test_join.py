@@ -222,6 +222,13 @@ def test_a_wrong_token_or_address_ends_it_with_a_word(cluster: Cluster, tmp_path
         env=environ, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert (done.returncode, "--join" in done.stderr) == (2, True), done.stderr
+    runner = cluster.start_runner(online=False)
+    done = subprocess.run(
+        [*cluster.program, "runner", "--join", f"http://127.0.0.1:{runner.port}"],
+        env=bare_environment(tmp_path / "home", HAKURIVER_TOKEN=TOKEN),
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, "is not the host" in done.stderr) == (2, True), done.stderr
 
 
 def other_protocol(pyz: Path, folder: Path) -> Path:

@@ -24,15 +24,15 @@ _PROGRAM = "/hakuriver/bin"
 
 @dataclass(frozen=True, slots=True)
 class DockerSettings:
-    """program: the folder with hakurun, None if there is none. machine_cores: that it has, whatever
-    runner.cores offers."""
+    """shm_size: of /dev/shm in bytes, 0 is the engine's own. program: the folder with hakurun, None
+    if there is none. machine_cores: that it has, whatever runner.cores offers."""
 
     cluster: str
     node: str
     shared_data: Path
     local_temp_dir: Path
     numa: Mapping[int, NumaNode]
-    shm_size: str = ""
+    shm_size: int = 0
     policy: Policy = field(default_factory=Policy)
     sudo: bool = False
     program: Path | None = None
