@@ -138,3 +138,26 @@ def test_lines_are_wrapped_or_not_and_the_file_can_be_downloaded(
     saved = page.downloads / f"task-{task_id}.stdout.txt"
     wait_until(saved.exists)
     assert saved.read_bytes() == up.output(task_id)
+
+
+def test_output_stays_and_goes_on_when_the_host_was_away(
+    up: Cluster, page: Browser, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    script = f"echo begin; until [ -e {gate} ]; do sleep 0.05; done; echo over"
+    task_id = up.submit("sh", "-c", script)
+    page.open(f"tasks/{task_id}")
+    page.see("begin", "following")
+    page.click("Everything else that is known")
+    log = "return [...document.querySelectorAll('.log-line')].map((each) => each.textContent)"
+    up.host.stop()
+    page.see("The host does not answer.")
+    assert page.script(log) == ["begin"]
+    up.host.start()
+    page.unsee("The host does not answer.", timeout=30)
+    page.see("Live", "Less")
+    assert page.script(log) == ["begin"]
+    gate.touch()
+    page.see("completed")
+    wait_until(lambda: page.script(log) == ["begin", "over"])
+    page.forgive("ERR_")

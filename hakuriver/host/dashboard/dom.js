@@ -1,5 +1,5 @@
 // HTML as function calls: div({class: "card"}, h2("Nodes"), table(...)). The first argument may be attributes;
-// null and false among the children stand for nothing.
+// null and false among the children stand for nothing, but keep their place: what follows stays what it is.
 import { h, isVNode } from "./vendor/vue.js";
 
 const isAttributes = (value) => value !== null && typeof value === "object" && !Array.isArray(value) && !isVNode(value);
@@ -7,11 +7,7 @@ const isAttributes = (value) => value !== null && typeof value === "object" && !
 export function element(name, args) {
   const [first, ...rest] = args;
   const [attributes, children] = isAttributes(first) ? [first, rest] : [null, args];
-  return h(
-    name,
-    attributes,
-    children.flat(Infinity).filter((child) => child !== null && child !== false),
-  );
+  return h(name, attributes, children.flat(Infinity));
 }
 
 const tag =
