@@ -154,8 +154,9 @@ def test_output_stays_and_goes_on_when_the_host_was_away(
     page.see("The host does not answer.")
     assert page.script(log) == ["begin"]
     up.host.start()
-    page.unsee("The host does not answer.", timeout=30)
-    page.see("Live", "Less")
+    page.see("Live", timeout=30)
+    page.unsee("The host does not answer.", timeout=10)
+    page.see("Less")
     assert page.script(log) == ["begin"]
     gate.touch()
     page.see("completed")

@@ -85,6 +85,8 @@ export const Output = {
           state.failure = error;
           if (error.status && error.status < 500) return;
           await pause(RETRY, signal);
+          // Not for news this time, but to know that the host answers.
+          delete fields.wait;
         }
       }
     };
