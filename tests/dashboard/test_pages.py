@@ -182,6 +182,33 @@ def test_tasks_are_found_by_words_state_node_user_and_environment(
     page.see("No task is like that.")
 
 
+def test_what_is_typed_into_filters_stays_while_the_page_changes(up: Cluster, page: Browser) -> None:
+    """Rows that run are drawn anew each second, and people type at their own pace."""
+    up.submit("sleep", "601", user="ada")
+    page.open("tasks")
+    page.see("sleep 601", "running")
+    pace = """
+        const [field, text, done] = arguments;
+        let at = 0;
+        const timer = setInterval(() => {
+          field.value += text[at++];
+          field.dispatchEvent(new Event("input", { bubbles: true }));
+          if (at === text.length) { clearInterval(timer); done(field.value); }
+        }, 120);"""
+    words = "sleep and nothing else"
+    search = page.one("input[type=search]")
+    assert page.driver.execute_async_script(pace, search, words) == words
+    page.see("No task is like that.")
+    page.fill("Search", "sleep")
+    page.fill("User", "ada")
+    wait_until(lambda: page.driver.current_url.endswith("#/tasks?q=sleep&user=ada"))
+    page.see("sleep 601")
+    page.fill("User", "bob")
+    page.open()
+    page.see("nodes up", "running 1")
+    assert page.driver.current_url.endswith("#/")
+
+
 def test_a_batch_is_one_row_with_its_progress_and_opens_to_its_tasks(
     up: Cluster, page: Browser
 ) -> None:

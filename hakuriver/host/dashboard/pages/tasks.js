@@ -43,6 +43,7 @@ const COLUMNS = [
   ["", "Ran for"],
 ];
 const FILTERS = ["q", "status", "node", "user", "environment", "batch"];
+const TYPED = ["q", "user"];
 
 export const Tasks = {
   setup() {
@@ -60,6 +61,30 @@ export const Tasks = {
     const environments = shallowRef([]);
     const folds = reactive({});
     let asked = null;
+
+    // What is being typed is not in the address yet; what was changed there is in the fields.
+    const typed = reactive(Object.fromEntries(TYPED.map((name) => [name, filters.value[name]])));
+    let typing = null;
+    const type = (name, text) => {
+      typed[name] = text;
+      clearTimeout(typing);
+      typing = setTimeout(() => refine({ ...typed, page: "" }), TYPING);
+    };
+    const clear = () => {
+      clearTimeout(typing);
+      TYPED.forEach((name) => {
+        typed[name] = "";
+      });
+      refine({ ...Object.fromEntries(FILTERS.map((name) => [name, ""])), page: "" });
+    };
+    TYPED.forEach((name) =>
+      watch(
+        () => filters.value[name],
+        (text) => {
+          typed[name] = text;
+        },
+      ),
+    );
 
     const load = async () => {
       asked?.abort();
@@ -112,6 +137,7 @@ export const Tasks = {
     onBeforeUnmount(() => {
       stops.forEach((stop) => stop());
       clearTimeout(waiting);
+      clearTimeout(typing);
       asked?.abort();
     });
     watch(() => JSON.stringify([filters.value, grouped.value, sort.value, page.value]), load, { immediate: true });
@@ -125,7 +151,7 @@ export const Tasks = {
     return () =>
       div(
         { class: "stack" },
-        filterBar(filters.value, environments.value, grouped.value),
+        filterBar({ filters: filters.value, typed, type, clear, environments: environments.value, grouped: grouped.value }),
         failureBox(failure.value, load),
         div(
           { class: "card" },
@@ -165,13 +191,7 @@ function heading([name, text], sort, grouped) {
   );
 }
 
-let typing = null;
-const later = (fields) => {
-  clearTimeout(typing);
-  typing = setTimeout(() => refine({ ...fields, page: "" }), TYPING);
-};
-
-function filterBar(filters, environments, grouped) {
+function filterBar({ filters, typed, type, clear, environments, grouped }) {
   const chosen = new Set(filters.status.split(",").filter(Boolean));
   const toggle = (status) => {
     const next = new Set(chosen);
@@ -188,9 +208,9 @@ function filterBar(filters, environments, grouped) {
         span("Search"),
         input({
           type: "search",
-          value: filters.q,
+          value: typed.q,
           placeholder: "words of the command, message, node …",
-          onInput: (event) => later({ q: event.target.value }),
+          onInput: (event) => type("q", event.target.value),
         }),
       ),
       label(
@@ -213,7 +233,7 @@ function filterBar(filters, environments, grouped) {
       ),
       label(
         span("User"),
-        input({ value: filters.user, placeholder: "anybody", onInput: (event) => later({ user: event.target.value }) }),
+        input({ value: typed.user, placeholder: "anybody", onInput: (event) => type("user", event.target.value) }),
       ),
       label(
         span("Show"),
@@ -250,14 +270,7 @@ function filterBar(filters, environments, grouped) {
           )
         : null,
       any
-        ? button(
-            {
-              type: "button",
-              class: "plain",
-              onClick: () => refine(Object.fromEntries(FILTERS.map((name) => [name, ""]))),
-            },
-            "Clear all filters",
-          )
+        ? button({ type: "button", class: "plain", onClick: clear }, "Clear all filters")
         : null,
     ),
   );
