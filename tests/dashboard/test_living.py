@@ -67,6 +67,29 @@ def test_two_pages_see_the_same(up: Cluster, page: Browser) -> None:
         other.check()
 
 
+def test_ten_tabs_of_one_browser_are_live_when_they_are_looked_at(
+    up: Cluster, page: Browser, tmp_path: Path
+) -> None:
+    """Browsers open six connections to one host: tabs in the background hold none."""
+    gate = tmp_path / "gate"
+    task_id = up.submit(
+        "sh", "-c", f"echo begin; until [ -e {gate} ]; do sleep 0.05; done; echo over"
+    )
+    page.open(f"tasks/{task_id}")
+    page.see("begin", "following")
+    first = page.driver.current_window_handle
+    for _ in range(9):
+        page.driver.switch_to.new_window("tab")
+        page.open(f"tasks/{task_id}")
+        page.see("Live", "begin", "following")
+    gate.touch()
+    page.see("completed", "over")
+    page.driver.switch_to.window(first)
+    page.see("Live", "completed", "begin over")
+    # What was aborted, and the network of this machine, on which containers come and go.
+    page.forgive("ERR_")
+
+
 def test_everything_is_reached_by_keyboard(up: Cluster, page: Browser) -> None:
     page.open("nodes")
     page.see("node1")

@@ -1,4 +1,5 @@
 // What the host tells by itself: one stream of events for the whole page, opened again whenever it ends.
+// A page that nobody sees has none: browsers open six connections to a host, for all of its pages together.
 import { reactive } from "./vendor/vue.js";
 import { lookAtSession, session } from "./api.js";
 
@@ -30,11 +31,13 @@ const tell = (kind, data) => listeners[kind].forEach((told) => told(data));
 
 const JOBS_KEPT = 30;
 const SILENCE = 40_000;
+let wanted = false;
 let source = null;
 let pause = 500;
 let timer = null;
 let lastHeard = 0;
 let clockSkew = 0;
+let heardBefore = false;
 
 // The host's clock, not the browser's: ages are right though the two differ.
 export const hostNow = () => live.now + clockSkew;
@@ -48,9 +51,9 @@ export const EVENTS = {
     live.jobs = {};
     clockSkew = data.now * 1000 - Date.now();
     pause = 500;
-    const again = live.state === "broken";
     live.state = "live";
-    if (again) tell("back", data);
+    if (heardBefore) tell("back", data);
+    heardBefore = true;
   },
   nodes(data) {
     const heard = Date.now();
@@ -75,7 +78,9 @@ export const EVENTS = {
 };
 
 export function connect() {
-  close();
+  wanted = true;
+  drop();
+  if (document.hidden) return;
   source = new EventSource("/events");
   lastHeard = Date.now();
   for (const [kind, act] of Object.entries(EVENTS)) {
@@ -88,6 +93,11 @@ export function connect() {
 }
 
 export function close() {
+  wanted = false;
+  drop();
+}
+
+function drop() {
   clearTimeout(timer);
   timer = null;
   source?.close();
@@ -96,7 +106,7 @@ export function close() {
 
 // A browser gives up on an answer that is no stream, such as 503 or a proxy's page: so each try is our own.
 function lost() {
-  close();
+  drop();
   live.state = "broken";
   timer = setTimeout(async () => {
     try {
@@ -104,13 +114,13 @@ function lost() {
     } catch {
       /* the host is away still: the next try tells */
     }
-    if (session.loggedIn) connect();
+    if (session.loggedIn && wanted) connect();
   }, pause);
   pause = Math.min(pause * 1.6, 5000);
 }
 
 export function retryNow() {
-  if (live.state === "broken") {
+  if (wanted && live.state === "broken") {
     pause = 500;
     connect();
   }
@@ -123,3 +133,7 @@ setInterval(() => {
 }, 1000);
 
 window.addEventListener("online", retryNow);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) drop();
+  else if (wanted) connect();
+});

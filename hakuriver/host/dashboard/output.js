@@ -65,6 +65,7 @@ export const Output = {
     // Begins anew with the last lines, and goes on as the file grows, until the task is over.
     const follow = async () => {
       stop.abort();
+      if (document.hidden) return;
       stop = new AbortController();
       const { signal } = stop;
       let fields = { tail: TAIL };
@@ -99,6 +100,13 @@ export const Output = {
     const startFollowing = () => {
       state.follow = true;
       follow();
+    };
+
+    // Nor does it take a connection while nobody looks: see live.js.
+    const looked = () => {
+      if (!state.follow || state.final) return;
+      if (document.hidden) stop.abort();
+      else follow();
     };
 
     // The window around an offset; the place itself is at its top, or marked.
@@ -237,9 +245,11 @@ export const Output = {
     // The end of the task is the end of its output: whoever follows has to look once more.
     onMounted(() => {
       view = new LogView(lines.value);
+      document.addEventListener("visibilitychange", looked);
       startFollowing();
     });
     onBeforeUnmount(() => {
+      document.removeEventListener("visibilitychange", looked);
       stop.abort();
       state.searching?.abort();
     });
