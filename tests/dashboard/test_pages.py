@@ -247,6 +247,8 @@ def test_pages_of_many_tasks_are_turned(up: Cluster, page: Browser) -> None:
     page.see("Page 2 of 3")
     page.click("First")
     page.see("Page 1 of 3")
+    page.open("tasks?by=task&page=9")
+    page.see("Page 3 of 3", "sleep 2 ")
     up.api("POST", "/batch/1/kill")
 
 

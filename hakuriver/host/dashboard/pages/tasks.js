@@ -98,6 +98,9 @@ export const Tasks = {
         shown.value = { batches, rows: told.rows };
         total.value = told.total;
         failure.value = null;
+        // There were more when the link was made, or a moment ago.
+        const last = Math.max(Math.ceil(told.total / PAGE), 1);
+        if (page.value > last) refine({ page: last === 1 ? "" : last });
         for (const id of Object.keys(folds)) loadFold(id);
       } catch (error) {
         if (error.name !== "AbortError") failure.value = error;
