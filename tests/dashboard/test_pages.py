@@ -304,6 +304,27 @@ def test_a_failed_task_is_run_again_and_a_finished_one_resubmitted(
     assert up.wait_final("2")["exit_code"] == 5
 
 
+def test_a_resubmitted_task_is_the_same_whatever_the_host_has_as_defaults(
+    up: Cluster, page: Browser
+) -> None:
+    variables = {"SPACES": " a  b ", "LINES": "one\ntwo\n=three", "EMPTY": ""}
+    task_id = up.submit("env", env_vars=variables, container_name="NULL", required_cores=0)
+    page.open(f"submit?like={task_id}")
+    page.see("1 task will be submitted.")
+    shown = "return [...document.querySelectorAll('.fields select')].map((each) => each.value)"
+    assert page.script(shown) == ["NULL", "no"]
+    page.click("Submit")
+    page.see("Task 2 is submitted.")
+    assert up.task("2")["env_vars"] == variables
+    # What is changed by hand is read by lines again.
+    page.open(f"submit?like={task_id}")
+    page.see("1 task will be submitted.")
+    page.fill("Environment variables", "ONE=1")
+    page.click("Submit")
+    page.see("Task 3 is submitted.")
+    assert up.task("3")["env_vars"] == {"ONE": "1"}
+
+
 def test_a_task_of_a_silent_node_is_given_up_or_run_again(up: Cluster, page: Browser) -> None:
     first, second = up.submit("sleep", "600"), up.submit("sleep", "601")
     for task_id in (first, second):

@@ -49,6 +49,8 @@ export const Submit = {
     const environments = shallowRef([]);
     // What was sent last and did not get an answer keeps its key; anything else is another submission.
     let [key, sent] = ["", ""];
+    // The variables of the task that is submitted again, and what they look like: not every value fits on a line.
+    let liked = null;
     let timer = null;
     let asked = 0;
 
@@ -80,7 +82,7 @@ export const Submit = {
         const numa = task.target_numa_node_id;
         Object.assign(given, {
           line: commandLine(task),
-          container: task.container_name ?? "",
+          container: task.container_name ?? "NULL",
           targets: task.target_node ? [numa === null ? task.target_node : `${task.target_node}:${numa}`] : [],
           cores: String(task.required_cores),
           memory: task.required_memory_bytes
@@ -92,8 +94,9 @@ export const Submit = {
             .map(([name, value]) => `${name}=${value}`)
             .join("\n"),
           mounts: task.additional_mounts.join("\n"),
-          privileged: task.privileged ? "yes" : "",
+          privileged: task.privileged ? "yes" : "no",
         });
+        liked = { text: given.env, variables: task.env_vars };
         // A size that is no round number of its unit is said in bytes, exactly.
         if (task.required_memory_bytes && parseSize(given.memory) !== task.required_memory_bytes)
           given.memory = String(task.required_memory_bytes);
@@ -115,7 +118,7 @@ export const Submit = {
       if (given.cores.trim() && !(Number(given.cores) >= 0))
         found.cores = "A number, such as 2 or 0.5; 0 reserves none.";
       if (Number.isNaN(parseSize(given.memory))) found.memory = "A size, such as 512M or 4G.";
-      if (splitLines(given.env).some((line) => !/^[A-Za-z_][A-Za-z0-9_]*=/.test(line)))
+      if (given.env !== liked?.text && splitLines(given.env).some((line) => !/^[A-Za-z_][A-Za-z0-9_]*=/.test(line)))
         found.env = "One NAME=VALUE on each line.";
       if (splitLines(given.mounts).some((line) => !/^\/[^:]*:\/[^:]*(:r[ow])?$/.test(line)))
         found.mounts = "One SRC:DST or SRC:DST:ro on each line, both absolute.";
@@ -131,7 +134,8 @@ export const Submit = {
         line.slice(line.indexOf("=") + 1),
       ]);
       // What is left empty is not sent: the host's own setting holds then.
-      if (env.length) document.env_vars = Object.fromEntries(env);
+      if (env.length)
+        document.env_vars = given.env === liked?.text ? liked.variables : Object.fromEntries(env);
       if (given.cores.trim()) document.required_cores = Number(given.cores);
       if (given.memory.trim()) document.required_memory_bytes = parseSize(given.memory);
       if (given.container) document.container_name = given.container;
