@@ -169,6 +169,13 @@ def test_nothing_is_wider_than_a_phone(up: Cluster, page: Browser, path: str) ->
     assert violations(page) == []
 
 
+def test_a_short_page_on_a_phone_begins_at_the_top(page: Browser) -> None:
+    page.resize(PHONE)
+    page.open("nothing/here")
+    page.see("There is no such page.")
+    assert page.script("return document.querySelector('.side').offsetHeight") < 100
+
+
 def test_the_colours_are_the_systems_or_the_readers_choice(page: Browser) -> None:
     page.open()
     page.see("Live")
