@@ -176,6 +176,14 @@ def test_a_short_page_on_a_phone_begins_at_the_top(page: Browser) -> None:
     assert page.script("return document.querySelector('.side').offsetHeight") < 100
 
 
+def test_the_search_is_wide_enough_on_any_screen(page: Browser) -> None:
+    page.open("tasks")
+    for width in (390, 700, 800, 1000, 1360):
+        page.resize((width, 900))
+        page.see("Nothing was submitted yet.")
+        assert page.one("input[type=search]").size["width"] >= 200, width
+
+
 def test_the_colours_are_the_systems_or_the_readers_choice(page: Browser) -> None:
     page.open()
     page.see("Live")
