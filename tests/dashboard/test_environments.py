@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from tests.lab.proxy import Proxy
-from tests.support.browser import Browser
+from tests.support.browser import PHONE, Browser
 from tests.support.cluster import Cluster
 from tests.support.wait import wait_until
 
@@ -80,6 +80,19 @@ def test_an_environment_is_made_prepared_packed_run_and_deleted(
     page.see("It is the only one")
     page.click("Delete")
     page.see("No version of it is kept")
+
+
+def test_an_environment_on_a_node_with_a_long_name_fits_on_a_phone(
+    up: Cluster, page: Browser, environment: str, base_image: str
+) -> None:
+    name = "a-machine-in-the-basement-of-building-seven-with-a-name-that-somebody-liked"
+    up.start_runner(name)
+    make(up, environment, base_image)
+    assert up.api("POST", f"/docker/create_tar/{environment}", {})[0] == 200
+    page.resize(PHONE)
+    page.open("environments")
+    page.see(f"{name}: newest")
+    wait_until(lambda: page.script("return document.documentElement.scrollWidth") <= PHONE[0])
 
 
 def test_what_cannot_be_made_says_why(
