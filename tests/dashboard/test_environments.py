@@ -115,6 +115,19 @@ def test_what_cannot_be_made_says_why(
     page.forgive("409")
 
 
+def test_what_failed_is_forgotten_when_it_was_done_after_all(
+    up: Cluster, page: Browser, environment: str, base_image: str
+) -> None:
+    page.open("environments")
+    for image in ("there/is/none:such", base_image):
+        page.click("New environment")
+        page.fill("Name", environment)
+        page.fill("Image to begin with", image)
+        page.click("Create")
+        page.see(f"Making {environment} failed" if image != base_image else "container runs")
+    page.unsee(f"Making {environment}")
+
+
 def test_the_terminal_is_one(up: Cluster, page: Browser, environment: str, base_image: str) -> None:
     make(up, environment, base_image)
     page.open(f"environments/{environment}/shell")

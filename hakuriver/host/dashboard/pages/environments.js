@@ -114,8 +114,12 @@ const KINDS = {
 };
 
 function jobList() {
-  const shown = Object.values(live.jobs)
-    .filter((job) => !over(job) || job.state === "failed")
+  const jobs = Object.values(live.jobs);
+  // What failed is shown until the same is tried again.
+  const again = (job, at) =>
+    jobs.some((later, place) => place > at && later.kind === job.kind && later.environment === job.environment);
+  const shown = jobs
+    .filter((job, at) => !over(job) || (job.state === "failed" && !again(job, at)))
     .slice(-6)
     .reverse();
   if (!shown.length) return null;
