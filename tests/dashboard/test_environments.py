@@ -80,6 +80,9 @@ def test_an_environment_is_made_prepared_packed_run_and_deleted(
     page.see("It is the only one")
     page.click("Delete")
     page.see("No version of it is kept")
+    page.open("nodes/node1")
+    page.see("Environments here", environment)
+    assert "older" not in page.text()
 
 
 def test_an_environment_on_a_node_with_a_long_name_fits_on_a_phone(

@@ -182,7 +182,11 @@ const environmentCard = (name, environments) => {
                 ? small(`version of ${time(new Date(version * 1000).toISOString())}`)
                 : small("not from a tarball"),
               " ",
-              newest ? span({ class: "badge is-online" }, "newest") : span({ class: "badge is-drained" }, "older"),
+              newest
+                ? span({ class: "badge is-online" }, "newest")
+                : environment.versions.length
+                  ? span({ class: "badge is-drained" }, "older")
+                  : null,
             );
           }),
         )
