@@ -48,8 +48,13 @@ def test_a_host_that_restarts_is_shown_and_recovered_from(up: Cluster, page: Bro
     page.see("Live", "Nothing was submitted yet.")
     up.host.stop()
     page.see("Host not reached, trying again")
+    # What is opened now has to be told later what it could not be told.
+    page.open()
+    page.see("The host does not answer.")
     up.host.start()
     page.see("Live", timeout=30)
+    page.unsee("The host does not answer.")
+    page.open("tasks")
     task_id = up.submit("sleep", "600")
     page.see("sleep 600", task_id)
     page.forgive("ERR_")

@@ -24,7 +24,9 @@ export function useHistory(node, hours) {
     const mine = ++asked;
     try {
       const told = await get(`/history${query({ node: node(), hours: hours.value })}`);
-      if (mine === asked) columns.value = told;
+      if (mine !== asked) return;
+      columns.value = told;
+      failure.value = null;
     } catch (error) {
       if (mine === asked) failure.value = error;
     }
