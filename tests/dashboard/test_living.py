@@ -51,9 +51,15 @@ def test_a_host_that_restarts_is_shown_and_recovered_from(up: Cluster, page: Bro
     # What is opened now has to be told later what it could not be told.
     page.open()
     page.see("The host does not answer.")
+    page.script(
+        "window.empty = false; new MutationObserver(() => {"
+        " window.empty ||= document.body.innerText.includes('No nodes yet');"
+        "}).observe(document.body, {childList: true, subtree: true})"
+    )
     up.host.start()
     page.see("Live", timeout=30)
     page.unsee("The host does not answer.")
+    assert page.script("return window.empty") is False, "the page forgot what it knew for a moment"
     page.open("tasks")
     task_id = up.submit("sleep", "600")
     page.see("sleep 600", task_id)

@@ -38,6 +38,9 @@ let timer = null;
 let lastHeard = 0;
 let clockSkew = 0;
 let heardBefore = false;
+// What is known stays on the page until the host, heard anew, has told all of it.
+let nodesAnew = true;
+let jobsAnew = true;
 
 // The host's clock, not the browser's: ages are right though the two differ.
 export const hostNow = () => live.now + clockSkew;
@@ -47,8 +50,7 @@ export const EVENTS = {
     live.version = data.version;
     live.cluster = data.cluster;
     live.epoch = data.epoch;
-    live.nodes = {};
-    live.jobs = {};
+    nodesAnew = jobsAnew = true;
     clockSkew = data.now * 1000 - Date.now();
     pause = 500;
     live.state = "live";
@@ -57,8 +59,11 @@ export const EVENTS = {
   },
   nodes(data) {
     const heard = Date.now();
+    const there = new Set(data.nodes.map((node) => node.hostname));
+    const gone = nodesAnew ? Object.keys(live.nodes).filter((name) => !there.has(name)) : data.gone;
+    nodesAnew = false;
     for (const node of data.nodes) live.nodes[node.hostname] = { ...node, heard };
-    for (const name of data.gone ?? []) delete live.nodes[name];
+    for (const name of gone ?? []) delete live.nodes[name];
   },
   counts(data) {
     live.counts = data.by_status;
@@ -67,6 +72,8 @@ export const EVENTS = {
   },
   tasks: (data) => tell("tasks", data),
   jobs(data) {
+    if (jobsAnew) live.jobs = {};
+    jobsAnew = false;
     for (const job of data.jobs) live.jobs[job.job_id] = job;
     const ids = Object.keys(live.jobs);
     for (const id of ids.slice(0, Math.max(ids.length - JOBS_KEPT, 0))) delete live.jobs[id];
