@@ -97,7 +97,24 @@ def test_one_endless_line_is_cut_and_shown(up: Cluster, page: Browser) -> None:
     up.wait_final(task_id)
     Path(up.task(task_id)["stdout_path"]).write_text("x" * 5 * MIB + "END")
     page.open(f"tasks/{task_id}")
-    page.see("END", "of which 2.9 MiB are shown")
+    page.see("END", "of which 3.0 MiB are shown")
+
+
+def test_long_lines_are_cut_between_characters_and_between_states_of_a_progress_bar(
+    up: Cluster, page: Browser
+) -> None:
+    task_id = up.submit("true")
+    up.wait_final(task_id)
+    path = Path(up.task(task_id)["stdout_path"])
+    lines = "return [...document.querySelectorAll('.log-line')].map((each) => each.textContent)"
+    path.write_text("é" + "日本語" * 20_000 + "\nafter\n")
+    page.open(f"tasks/{task_id}")
+    page.see("after")  # at the end, though the lines before it are higher than most
+    assert "".join(page.script(lines)) == "é" + "日本語" * 20_000 + "after"
+    path.write_text("".join(f"\r{n:5} of 20000 done" for n in range(20_001)) + "\nafter\n")
+    page.click("End")
+    page.see("20000 of 20000 done")
+    assert [line for line in page.script(lines) if not line.endswith(" of 20000 done")] == ["after"]
 
 
 def test_search_goes_on_from_hit_to_hit_and_back(up: Cluster, page: Browser) -> None:

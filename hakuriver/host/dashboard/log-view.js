@@ -9,8 +9,9 @@ const LINES_MAX = 20000;
 // A line without an end is cut, so that a file of one line can be shown too.
 const LINE_MAX = 32 << 10;
 const NEWLINE = 10;
+const RETURN = 13;
 
-// The lines of some bytes: [{begin, end}] in bytes, an unfinished last one apart.
+// The lines of some bytes: [{begin, end, next}] in bytes, an unfinished last one apart.
 export function splitLines(bytes) {
   const lines = [];
   let begin = 0;
@@ -18,15 +19,24 @@ export function splitLines(bytes) {
     let end = bytes.indexOf(NEWLINE, begin);
     if (end < 0 && bytes.length - begin <= LINE_MAX) break;
     if (end < 0 || end - begin > LINE_MAX) {
-      end = begin + LINE_MAX;
-      lines.push({ begin, end });
+      end = cut(bytes, begin);
+      lines.push({ begin, end, next: end });
       begin = end;
     } else {
-      lines.push({ begin, end });
+      lines.push({ begin, end, next: end + 1 });
       begin = end + 1;
     }
   }
   return { lines, rest: begin };
+}
+
+// Where to cut a line that is too long: where it was overwritten, as by a progress bar, or between two characters.
+function cut(bytes, begin) {
+  let end = begin + LINE_MAX;
+  const overwritten = bytes.lastIndexOf(RETURN, end - 1);
+  if (overwritten > begin) return overwritten + 1;
+  while (end > begin + LINE_MAX - 4 && (bytes[end] & 0xc0) === 0x80) end -= 1;
+  return end;
 }
 
 const decoder = new TextDecoder();
@@ -67,7 +77,7 @@ export class LogView {
     this.openLine?.remove();
     this.openLine = null;
     const { lines, rest } = splitLines(whole);
-    for (const { begin, end } of lines) this.#add(whole.subarray(begin, end), base + begin, end - begin + 1);
+    for (const { begin, end, next } of lines) this.#add(whole.subarray(begin, end), base + begin, next - begin);
     this.carry = whole.slice(rest);
     this.carryAt = base + rest;
     if (this.carry.length) {

@@ -173,6 +173,8 @@ export const Output = {
       fill();
     };
     let lastTop = 0;
+    // How high lines are the browser knows once they are seen: the end may have moved then.
+    const grown = new ResizeObserver(toEnd);
 
     // From the last hit on to the end of the file, in steps that are not kept; then from its beginning.
     const search = async (event) => {
@@ -208,11 +210,11 @@ export const Output = {
         const { lines: known, rest } = splitLines(body);
         const all =
           rest < body.length && (at + body.length >= state.size || !known.length)
-            ? [...known, { begin: rest, end: body.length }]
+            ? [...known, { begin: rest, end: body.length, next: body.length }]
             : known;
         for (const line of all) {
           const text = decoder.decode(body.subarray(line.begin, line.end)).replace(/\x1b\[[0-?]*[ -/]*[@-~]/g, "");
-          if (text.toLowerCase().includes(words)) return { at: at + line.begin, next: at + line.end + 1 };
+          if (text.toLowerCase().includes(words)) return { at: at + line.begin, next: at + line.next };
         }
         at += all.length && rest ? (all.length > known.length ? body.length : rest) : body.length;
       }
@@ -245,10 +247,12 @@ export const Output = {
     // The end of the task is the end of its output: whoever follows has to look once more.
     onMounted(() => {
       view = new LogView(lines.value);
+      grown.observe(lines.value);
       document.addEventListener("visibilitychange", looked);
       startFollowing();
     });
     onBeforeUnmount(() => {
+      grown.disconnect();
       document.removeEventListener("visibilitychange", looked);
       stop.abort();
       state.searching?.abort();
