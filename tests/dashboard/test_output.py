@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tests.dashboard.axe import violations
 from tests.support.browser import Browser
 from tests.support.cluster import Cluster
 from tests.support.wait import wait_until
@@ -48,6 +51,19 @@ def test_colours_progress_bars_and_markup_are_shown_and_do_nothing(
         ["red", "var(--ansi-1)", "700"], ["orange", "rgb(255, 135, 0)", ""],
     ]  # fmt: skip
     assert page.all(".log b") == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_on_any_of_the_sixteen_colours_can_be_read(
+    up: Cluster, page: Browser, dark: bool
+) -> None:
+    pairs = [(97, 44), (30, 47), (37, 41), (30, 42), (97, 43), (93, 107)]
+    task_id = up.submit("printf", "".join(f"\\033[{fg};{bg}mwords\\033[0m " for fg, bg in pairs))
+    up.wait_final(task_id)
+    page.theme(dark=dark)
+    page.open(f"tasks/{task_id}")
+    wait_until(lambda: len(page.all(".log-line span")) == len(pairs))
+    assert violations(page) == []
 
 
 def large(up: Cluster, size: int) -> tuple[str, int]:

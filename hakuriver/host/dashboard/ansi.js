@@ -101,6 +101,8 @@ export function css(style) {
   const rules = [];
   let [fg, bg] = [style.fg, style.bg];
   if (style.inverse) [fg, bg] = [bg ?? "var(--panel)", fg ?? "var(--text)"];
+  // The page's own sixteen can be read on its background, and so its background on them: no other pair is sure to be.
+  if (typeof bg === "number") fg = "var(--sunk)";
   if (fg !== null) rules.push(`color:${colour(fg)}`);
   if (bg !== null) rules.push(`background-color:${colour(bg)}`);
   if (style.bold) rules.push("font-weight:700");
