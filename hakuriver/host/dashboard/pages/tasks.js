@@ -232,6 +232,9 @@ function filterBar({ filters, typed, type, clear, environments, grouped }) {
           option({ value: "" }, "any"),
           option({ value: "NULL" }, "no container"),
           environments.map((name) => option({ key: name, value: name }, name)),
+          filters.environment && filters.environment !== "NULL" && !environments.includes(filters.environment)
+            ? option({ value: filters.environment }, filters.environment)
+            : null,
         ),
       ),
       label(
