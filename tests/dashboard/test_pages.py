@@ -182,7 +182,9 @@ def test_tasks_are_found_by_words_state_node_user_and_environment(
     page.see("No task is like that.")
 
 
-def test_what_is_typed_into_filters_stays_while_the_page_changes(up: Cluster, page: Browser) -> None:
+def test_what_is_typed_into_filters_stays_while_the_page_changes(
+    up: Cluster, page: Browser
+) -> None:
     """Rows that run are drawn anew each second, and people type at their own pace."""
     up.submit("sleep", "601", user="ada")
     page.open("tasks")
