@@ -325,6 +325,14 @@ def test_a_resubmitted_task_is_the_same_whatever_the_host_has_as_defaults(
     page.click("Submit")
     page.see("Task 3 is submitted.")
     assert up.task("3")["env_vars"] == {"ONE": "1"}
+    # Another one in the address is another form.
+    page.open(f"submit?like={task_id}")
+    page.see("1 task will be submitted.")
+    page.script("location.hash = '#/submit?like=3'")
+    variables_shown = "return document.querySelectorAll('textarea')[1].value"
+    wait_until(lambda: page.script(variables_shown) == "ONE=1")
+    page.fill("Cores", "Infinity")
+    page.see("A number, such as 2 or 0.5")
 
 
 def test_a_task_of_a_silent_node_is_given_up_or_run_again(up: Cluster, page: Browser) -> None:

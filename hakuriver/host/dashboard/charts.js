@@ -51,7 +51,7 @@ export const Charts = {
             data: history.cores.value,
             span: hours.value * 3600,
             max: history.maxCores.value * 1.05,
-            show: (value) => number(value, 1),
+            show: (value) => number(value, 2),
             label: `Cores ${whose()} that were busy, reserved and there, over time`,
           }),
         ),

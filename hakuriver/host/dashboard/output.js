@@ -167,6 +167,7 @@ export const Output = {
 
     const scrolled = () => {
       const box = pane.value;
+      if (!box) return; // Told once more while the page is being left.
       const away = box.scrollHeight - box.scrollTop - box.clientHeight;
       if (state.follow && away > 40 && box.scrollTop < lastTop - 4) stopFollowing();
       lastTop = box.scrollTop;

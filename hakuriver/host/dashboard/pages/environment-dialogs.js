@@ -39,14 +39,14 @@ export const Create = {
             input({
               value: given.name,
               required: true,
-              pattern: "[a-zA-Z0-9][a-zA-Z0-9_.\\-]*",
+              pattern: "[a-z0-9]+(?:[._\\-][a-z0-9]+)*",
               autocapitalize: "off",
               placeholder: "my-project",
               onInput: (event) => {
                 given.name = event.target.value;
               },
             }),
-            small("Letters, digits, dots, dashes."),
+            small("Lower-case letters and digits, with single dots, dashes or underscores between them."),
           ),
           label(
             { class: "field" },

@@ -129,7 +129,7 @@ const lists = () =>
                       { key: task.task_id },
                       td(link(`/tasks/${task.task_id}`, task.task_id)),
                       td({ class: "command" }, div({ class: "cut" }, shownCommand(task))),
-                      td(task.error_message ?? "about to be placed"),
+                      td(div({ class: "few-lines" }, task.error_message ?? "about to be placed")),
                     ),
                   ),
               ),
@@ -157,7 +157,9 @@ const lists = () =>
                       td(
                         task.status === "failed" && task.exit_code !== null && !task.error_message
                           ? `exit code ${task.exit_code}`
-                          : (task.error_message ?? badge(task.status)),
+                          : task.error_message
+                            ? div({ class: "few-lines" }, task.error_message)
+                            : badge(task.status),
                       ),
                       td({ class: "when" }, time(task.completed_at)),
                     ),

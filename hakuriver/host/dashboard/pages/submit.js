@@ -22,6 +22,7 @@ import {
   textarea,
   ul,
 } from "../dom.js";
+import { useEnvironmentNames } from "../environment-names.js";
 import { bytes, commandLine, number, parseSize, plural, quoted, visible } from "../format.js";
 import { live } from "../live.js";
 import { isDrained } from "../node-parts.js";
@@ -46,10 +47,11 @@ export const Submit = {
     const preview = shallowRef(null);
     const failure = ref(null);
     const busy = ref(false);
-    const environments = shallowRef([]);
+    const environments = useEnvironmentNames();
     // What was sent last and did not get an answer keeps its key; anything else is another submission.
     let [key, sent] = ["", ""];
-    // The variables of the task that is submitted again, and what they look like: not every value fits on a line.
+    // What was taken from the task that is submitted again, as long as it is untouched: not every value of a variable
+    // fits on a line, and a task without mounts keeps to that.
     let liked = null;
     let timer = null;
     let asked = 0;
@@ -96,7 +98,7 @@ export const Submit = {
           mounts: task.additional_mounts.join("\n"),
           privileged: task.privileged ? "yes" : "no",
         });
-        liked = { text: given.env, variables: task.env_vars };
+        liked = { env: given.env, variables: task.env_vars, mounts: given.mounts, paths: task.additional_mounts };
         // A size that is no round number of its unit is said in bytes, exactly.
         if (task.required_memory_bytes && parseSize(given.memory) !== task.required_memory_bytes)
           given.memory = String(task.required_memory_bytes);
@@ -104,21 +106,19 @@ export const Submit = {
         failure.value = error;
       }
     };
-    if (route.query.like) like(route.query.like);
-    if (route.query.target) given.targets = [route.query.target];
-    get("/environments").then(
-      (told) => {
-        environments.value = told.environments.map((each) => each.name);
-      },
-      () => {},
+    watch(
+      () => route.query.like,
+      (id) => id && like(id),
+      { immediate: true },
     );
+    if (route.query.target) given.targets = [route.query.target];
 
     const problems = () => {
       const found = {};
-      if (given.cores.trim() && !(Number(given.cores) >= 0))
+      if (given.cores.trim() && !(Number(given.cores) >= 0 && Number.isFinite(Number(given.cores))))
         found.cores = "A number, such as 2 or 0.5; 0 reserves none.";
       if (Number.isNaN(parseSize(given.memory))) found.memory = "A size, such as 512M or 4G.";
-      if (given.env !== liked?.text && splitLines(given.env).some((line) => !/^[A-Za-z_][A-Za-z0-9_]*=/.test(line)))
+      if (given.env !== liked?.env && splitLines(given.env).some((line) => !/^[A-Za-z_][A-Za-z0-9_]*=/.test(line)))
         found.env = "One NAME=VALUE on each line.";
       if (splitLines(given.mounts).some((line) => !/^\/[^:]*:\/[^:]*(:r[ow])?$/.test(line)))
         found.mounts = "One SRC:DST or SRC:DST:ro on each line, both absolute.";
@@ -134,12 +134,12 @@ export const Submit = {
         line.slice(line.indexOf("=") + 1),
       ]);
       // What is left empty is not sent: the host's own setting holds then.
-      if (env.length)
-        document.env_vars = given.env === liked?.text ? liked.variables : Object.fromEntries(env);
+      if (env.length) document.env_vars = given.env === liked?.env ? liked.variables : Object.fromEntries(env);
       if (given.cores.trim()) document.required_cores = Number(given.cores);
       if (given.memory.trim()) document.required_memory_bytes = parseSize(given.memory);
       if (given.container) document.container_name = given.container;
-      if (splitLines(given.mounts).length) document.additional_mounts = splitLines(given.mounts);
+      if (given.mounts === liked?.mounts) document.additional_mounts = liked.paths;
+      else if (splitLines(given.mounts).length) document.additional_mounts = splitLines(given.mounts);
       if (given.privileged) document.privileged = given.privileged === "yes";
       return document;
     };

@@ -1,6 +1,6 @@
 // All tasks, however many: the host pages, filters and sorts; here are the rows of one page.
 import { computed, onBeforeUnmount, reactive, ref, shallowRef, watch } from "../vendor/vue.js";
-import { get, getPage, query } from "../api.js";
+import { getPage, query } from "../api.js";
 import {
   button,
   caption,
@@ -22,6 +22,7 @@ import {
   thead,
   tr,
 } from "../dom.js";
+import { useEnvironmentNames } from "../environment-names.js";
 import { shownCommand, duration, FINAL, number, plural, runTime, STATUSES, statusWord, time } from "../format.js";
 import { hostNow, listen, live } from "../live.js";
 import { act, badge, empty, failureBox, link, meter } from "../parts.js";
@@ -58,7 +59,7 @@ export const Tasks = {
     const total = ref(null);
     const failure = ref(null);
     const loading = ref(false);
-    const environments = shallowRef([]);
+    const environments = useEnvironmentNames();
     const folds = reactive({});
     let asked = null;
 
@@ -144,17 +145,18 @@ export const Tasks = {
       asked?.abort();
     });
     watch(() => JSON.stringify([filters.value, grouped.value, sort.value, page.value]), load, { immediate: true });
-    get("/environments").then(
-      (told) => {
-        environments.value = told.environments.map((each) => each.name);
-      },
-      () => {},
-    );
 
     return () =>
       div(
         { class: "stack" },
-        filterBar({ filters: filters.value, typed, type, clear, environments: environments.value, grouped: grouped.value }),
+        filterBar({
+          filters: filters.value,
+          typed,
+          type,
+          clear,
+          environments: environments.value,
+          grouped: grouped.value,
+        }),
         failureBox(failure.value, load),
         div(
           { class: "card" },
@@ -275,9 +277,7 @@ function filterBar({ filters, typed, type, clear, environments, grouped }) {
             `batch ${filters.batch} ×`,
           )
         : null,
-      any
-        ? button({ type: "button", class: "plain", onClick: clear }, "Clear all filters")
-        : null,
+      any ? button({ type: "button", class: "plain", onClick: clear }, "Clear all filters") : null,
     ),
   );
 }
