@@ -55,6 +55,14 @@ def test_too_much_memory_ends_the_task_and_says_so(cluster: LabCluster) -> None:
     assert (task["status"], task["exit_code"]) == ("killed_oom", 137)
 
 
+def test_a_limit_that_nothing_can_start_within_ends_the_task_and_says_so(
+    cluster: LabCluster,
+) -> None:
+    task = cluster.wait_final(cluster.submit("true", required_memory_bytes=512))
+    assert (task["status"], task["attempt"]) == ("failed", 1)
+    assert "cannot even start within 512B" in str(task["error_message"])
+
+
 def test_the_environment_is_seen_by_the_task_alone(cluster: LabCluster) -> None:
     task_id = cluster.submit("sleep", "300", env_vars={"SECRET": "xyzzy-42"})
     try:

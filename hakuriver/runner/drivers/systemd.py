@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hakuriver.model.messages import Attempt
+from hakuriver.model.units import format_size
 from hakuriver.runner.drivers import (
     Assignment,
     CannotStart,
@@ -48,6 +49,7 @@ NOT_NOW = (
     "Connection refused",
     "Connection timed out",
 )
+_ROOM_TO_START = 32 << 20
 _TAKEN = ("already loaded", "already exists")
 # The environment comes in a file where sudo takes away what we give: read, then never seen again.
 _READ_ENVIRONMENT = 'set -a; . "$1" || exit 125; set +a; shift; exec "$@"'
@@ -102,6 +104,7 @@ class SystemdDriver(KeeperDriver):
                 begun = self._wait_begun(assignment, pid)
             if not begun and assignment.started() is None:
                 _, status = os.waitpid(pid, 0)
+                check_memory(status, assignment.order.memory)
                 return _last_line(said) or wordless(status)
         finally:
             os.close(said)
@@ -247,6 +250,21 @@ def wordless(status: int) -> str:
     if os.WIFSIGNALED(status) or os.WEXITSTATUS(status) > 128:
         return ENDED_BY_SIGNAL
     return "it ended without a word"
+
+
+def check_memory(status: int, limit: int | None) -> None:
+    """A limit that leaves no room for systemd-run itself, which is in the scope before its task is:
+    tried again, it would be killed for ever. Raises CannotStart."""
+    killed = (
+        os.WTERMSIG(status) == signal.SIGKILL
+        if os.WIFSIGNALED(status)
+        else os.WEXITSTATUS(status) == 128 + signal.SIGKILL
+    )
+    if killed and limit is not None and limit < _ROOM_TO_START:
+        raise CannotStart(
+            f"out of memory: it cannot even start within {format_size(limit)}; ask for more with"
+            " --memory, as in 512M"
+        )
 
 
 def _last_line(descriptor: int) -> str:
