@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -93,6 +94,7 @@ def shared_dir_problem(shared_dir: Path, cluster: str) -> str:
     path = shared_dir / ".hakuriver.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["cluster"]
+        read_only = os.statvfs(shared_dir).f_flag & os.ST_RDONLY
     except FileNotFoundError:
         return f"the shared directory {shared_dir} is not mounted (there is no {path.name} in it)"
     except OSError as error:
@@ -101,4 +103,8 @@ def shared_dir_problem(shared_dir: Path, cluster: str) -> str:
         return f"cannot read {path}: it is damaged"
     if found != cluster:
         return f"the shared directory {shared_dir} belongs to another cluster, {found}"
+    if read_only:
+        return (
+            f"the shared directory {shared_dir} is mounted read-only: no task can write its output"
+        )
     return ""

@@ -36,6 +36,16 @@ def test_the_marker_tells_whose_it_is(tmp_path: Path, text: str | None, says: st
     assert (says in found) if says else found == ""
 
 
+def test_one_that_nothing_can_be_written_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an error of its disk: every task would fail for want of its output."""
+    real = list(os.statvfs(marked(tmp_path, "ours")))
+    real[8] |= os.ST_RDONLY
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(real))
+    assert "is mounted read-only" in shared_dir_problem(tmp_path, "ours")
+
+
 def test_nothing_is_wrong_before_it_is_known_whose_it_should_be(tmp_path: Path) -> None:
     assert SharedDir(tmp_path).problem() == ""
 
