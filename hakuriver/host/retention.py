@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hakuriver.host.store import Store
-from hakuriver.model.errors import BadRequest, HakuRiverError
+from hakuriver.model.errors import BadRequest, HakuRiverError, Unavailable
 from hakuriver.model.task import Task
 from hakuriver.model.units import format_duration, format_size
 
@@ -82,9 +82,7 @@ class Retention:
         size = self._logs(tasks, delete=not dry_run)
         count = len(tasks)
         if tasks and not dry_run:
-            count = self._store.write(
-                lambda tx: tx.mark_logs_pruned(tasks) if logs_only else tx.forget_tasks(tasks)
-            )
+            count = self._written(tasks, logs_only)
             log.info(
                 "%s %d tasks that ended more than %s ago: %s",
                 "deleted the output of" if logs_only else "forgot",
@@ -95,6 +93,17 @@ class Retention:
         more = len(tasks) == BLOCK
         last = f"{tasks[-1].completed_at!r},{tasks[-1].id}" if more else None
         return Pruned(count, size, last)
+
+    def _written(self, tasks: list[Task], logs_only: bool) -> int:
+        try:
+            return self._store.write(
+                lambda tx: tx.mark_logs_pruned(tasks) if logs_only else tx.forget_tasks(tasks)
+            )
+        except Unavailable as error:
+            raise Unavailable(
+                error.detail,
+                "Is its disk full? The output is deleted; prune again once there is room.",
+            ) from None
 
     def _logs(self, tasks: Iterable[Task], *, delete: bool) -> int:
         """The bytes in all files of these tasks, every attempt's; deleted if that is wanted."""

@@ -58,7 +58,7 @@ def milli(cores: float) -> int:
 
 def format_number(value: float) -> str:
     """A core count for people and argument lists: 2 rather than 2.0, 0.5 as it is."""
-    return str(int(value)) if value == int(value) else f"{value:.3f}".rstrip("0")
+    return str(int(value)) if value == int(value) else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def format_duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ import pytest
 import hakuriver.host.retention as retention
 from hakuriver.host.outputs import Outputs
 from hakuriver.host.retention import KEY_LIFE, Keep, Retention
-from hakuriver.model.errors import BadRequest, HakuRiverError, NotFound
+from hakuriver.model.errors import BadRequest, HakuRiverError, NotFound, Unavailable
 from hakuriver.model.task import Ended, Result, Status
 from tests.host.office import Office
 
@@ -145,6 +145,22 @@ def test_a_dry_run_counts_and_changes_nothing(archive: Archive) -> None:
         assert (done.tasks, done.size, done.next) == (1, 10, None)
     assert archive.ids() == [task_id]
     assert all(path.exists() for path in paths)
+
+
+def test_a_full_disk_below_the_database_is_told_with_what_was_done(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, paths = archive.ended()
+    archive.office.now += DAY
+
+    def full(*_: object) -> int:
+        raise Unavailable("the host cannot write its database: full", "Nothing was changed.")
+
+    monkeypatch.setattr(archive.office.store, "write", full)
+    with pytest.raises(Unavailable) as caught:
+        archive.keeping().prune(0)
+    assert "The output is deleted; prune again" in caught.value.hint
+    assert not any(path.exists() for path in paths)
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

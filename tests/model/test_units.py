@@ -57,7 +57,7 @@ def test_sums_of_fractions_are_exact_in_thousandths(cores: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(2.0, "2"), (0.5, "0.5"), (0.0, "0"), (0.25, "0.25"), (1.125, "1.125"), (100.0, "100")]
+    ("value", "text"), [(2.0, "2"), (0.5, "0.5"), (0.0, "0"), (0.25, "0.25"), (1.125, "1.125"), (0.0004, "0"), (2.0004, "2"), (100.0, "100")]
 )  # fmt: skip
 def test_core_counts_are_shown_without_idle_zeros(value: float, text: str) -> None:
     assert format_number(value) == text
