@@ -18,7 +18,16 @@ from typing import Any
 from hakuriver.host.changes import log_changes
 from hakuriver.host.identity import Ids
 from hakuriver.host.listing import Filter, Page
-from hakuriver.host.placement import NO_SUPPLY, Place, Reserved, Supply, Waiting, explain, place
+from hakuriver.host.placement import (
+    NO_SUPPLY,
+    Place,
+    Placement,
+    Reserved,
+    Supply,
+    Waiting,
+    explain,
+    place,
+)
 from hakuriver.host.reconcile import forgotten, requeued, wished
 from hakuriver.host.registry import Registry, Unsent
 from hakuriver.host.rows import Tx
@@ -286,13 +295,14 @@ class Cluster:
             return self._explained(tx, tasks)
 
     def _explained(self, tx: Tx, tasks: list[Task]) -> list[Task]:
-        """Pending tasks with the reason why they wait."""
+        """Pending tasks with the reason why they wait; without one those about to be placed."""
         if not any(task.status is Status.PENDING for task in tasks):
             return tasks
         places, supply = self.registry.places(tx.reserved()), self._supply()
+        chosen = {placement.task for placement in _chosen(tx, places, supply)}
         return [
             replace(task, message=_why(task, places, supply))
-            if task.status is Status.PENDING
+            if task.status is Status.PENDING and task.id not in chosen
             else task
             for task in tasks
         ]
@@ -305,9 +315,7 @@ class Cluster:
         supply = self._supply()
 
         def work(tx: Tx) -> list[tuple[int, str]]:
-            places = self.registry.places(tx.reserved())
-            waiting = tx.waiting(node.name for node in places if not node.unfit)
-            placements = place(waiting, places, supply)
+            placements = _chosen(tx, self.registry.places(tx.reserved()), supply)
             now = self._clock()
             for placement in placements:
                 seq = (self.epoch, tx.next_order(placement.node))
@@ -332,6 +340,12 @@ def _known(task: Task | None, task_id: int) -> Task:
     if task is None:
         raise NotFound(f"there is no task {task_id}")
     return task
+
+
+def _chosen(tx: Tx, places: list[Place], supply: Supply) -> list[Placement]:
+    """The waiting tasks that can start now, and where."""
+    waiting = tx.waiting(node.name for node in places if not node.unfit)
+    return place(waiting, places, supply)
 
 
 def _why(task: Task, places: list[Place], supply: Supply) -> str:

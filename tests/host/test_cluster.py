@@ -365,6 +365,17 @@ def test_requeueing_implies_a_kill_of_the_attempt_before(office: Office) -> None
     assert answer.kill == {(task_id, 1)}
 
 
+def test_a_task_that_nothing_holds_back_is_not_said_to_wait_for_another(office: Office) -> None:
+    first = office.one(required_cores=3)
+    big, small = office.one(required_cores=3), office.one(required_cores=1)
+    assert office.cluster.task(first).message == ""
+    why = office.cluster.task(big).message
+    assert why == "n1: an earlier task waits for it", "the first will have taken the cores"
+    office.cluster.place()
+    assert office.cluster.task(big).message == "n1: 1 of 4 cores are free, the task wants 3"
+    assert office.cluster.task(small).message == "n1: an earlier task waits for it"
+
+
 def test_a_task_that_was_sent_back_says_why_and_what_it_waits_for(office: Office) -> None:
     task_id = office.assigned()
     office.send()

@@ -52,7 +52,11 @@ def test_an_order_is_one_of_pages(office: Office) -> None:
 
 
 def test_a_batch_is_told_with_its_first_task_and_why_that_waits(office: Office) -> None:
-    office.submit(sweep={"words": [["echo"], [0]], "axes": [["a", "b"]], "names": [""]}, user="ada")
+    office.submit(
+        sweep={"words": [["echo"], [0]], "axes": [["a", "b"]], "names": [""]},
+        user="ada",
+        required_cores=9,
+    )
     (row,), headers = ask(office, task_list_routes.batches, q="echo b")
     assert headers == {"X-Hakuriver-Total": "1"}
     assert (row["batch_id"], row["total"], row["by_status"]) == ("1", 2, {"pending": 2})
