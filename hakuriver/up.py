@@ -215,8 +215,11 @@ def _first_line(child: _Child) -> str:
 
 
 def _program() -> Path:
-    """The file that we were started from: the archive, or hakuriver.py of a checkout."""
-    place = Path(hakuriver.__file__).absolute().parent.parent
+    """The file that we were started from: the archive, or hakuriver.py of a checkout.
+
+    Not a link to it: named hakuriver.up, it would be `up` again, whatever the words behind it.
+    """
+    place = Path(hakuriver.__file__).resolve().parent.parent
     return place if place.is_file() else place / "hakuriver.py"
 
 

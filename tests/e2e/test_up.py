@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import needs
 from tests.support.wait import wait_until
 
 
@@ -107,6 +108,16 @@ def test_once_gives_the_tasks_output_and_exit_code(
 def test_a_task_that_writes_to_stderr_writes_to_ours(ups: Ups) -> None:
     done = ups.run("--once", "--port", "0", "--", "sh", "-c", "echo out; echo err >&2")
     assert (done.stdout, done.stderr) == (b"out\n", b"err\n")
+
+
+def test_the_name_of_its_link_is_its_own_and_not_that_of_host_and_runner(
+    ups: Ups, tmp_path: Path, pyz: Path
+) -> None:
+    link = tmp_path / "hakuriver.up"
+    link.symlink_to(pyz)
+    words = [needs.base_python(), str(link), "--once", "--port", "0", "--", "echo", "up"]
+    done = subprocess.run(words, env=ups.environ, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"up\n"), done.stderr
 
 
 def test_a_port_that_is_taken_is_named_with_what_to_do(ups: Ups) -> None:
