@@ -18,7 +18,7 @@ from hakuriver.hakurun.screen import LISTED_MAX, Screen, progress_text
 from hakuriver.hakurun.target import NoTarget, Targets, argv_of, become
 from hakuriver.model import sweep
 from hakuriver.model.errors import UsageError
-from hakuriver.model.units import format_duration
+from hakuriver.model.units import counted, format_duration
 
 
 def launch(options: Options) -> int:
@@ -163,7 +163,7 @@ class _Launch:
         not_started = f", {left} not started" if left else ""
         if not self._failed and not left:
             if total > 1:
-                self._screen.note(f"{self._done} runs succeeded in {seconds}{skipped}")
+                self._screen.note(f"{counted(self._done, 'run')} succeeded in {seconds}{skipped}")
             return
         self._screen.warn(
             f"{self._failed} of {total} runs failed in {seconds}{not_started}{skipped}"

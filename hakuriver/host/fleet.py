@@ -42,6 +42,7 @@ from hakuriver.model.messages import (
 from hakuriver.model.node import NodeInfo
 from hakuriver.model.target import NODE_NAME
 from hakuriver.model.task import Status, Task
+from hakuriver.model.units import counted
 from hakuriver.system.plain import plain
 
 log = logging.getLogger(__name__)
@@ -338,7 +339,7 @@ class Fleet:
             named = ", ".join(str(task.id) for task, _, _ in live[:_NAMED])
             more = f" and {len(live) - _NAMED} more" if len(live) > _NAMED else ""
             raise Conflict(
-                f"node {name} holds {_tasks(len(live))}: {named}{more}",
+                f"node {name} holds {counted(len(live), 'task')}: {named}{more}",
                 "Requeue or forget them first; --force forgets them all.",
             )
         changes = []
@@ -370,10 +371,6 @@ class Fleet:
                 f"whether node {name} is gone is not known yet: the host has just started",
                 f"Ask again in {left:.0f} s.",
             )
-
-
-def _tasks(count: int) -> str:
-    return "1 task" if count == 1 else f"{count} tasks"
 
 
 def _fitting(orders: list[RunOrder]) -> list[RunOrder]:

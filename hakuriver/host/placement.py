@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from hakuriver.model.node import Capacity
 from hakuriver.model.target import Target
-from hakuriver.model.units import format_number, format_size, milli
+from hakuriver.model.units import counted, format_number, format_size, milli
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def _free_cores(node: Place) -> int:
 def _no_room(task: Waiting, node: Place) -> str:
     """Why the task has to wait for this node, which could run it; "" if it need not."""
     if node.reserved.tasks >= node.capacity.max_tasks:
-        return f"runs {node.reserved.tasks} tasks already, its maximum"
+        return f"runs {counted(node.reserved.tasks, 'task')} already, its maximum"
     free_cores, free_memory = _free_cores(node), node.capacity.memory - node.reserved.memory
     numa = task.target.numa if task.target else None
     if numa is not None:

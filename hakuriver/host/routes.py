@@ -39,6 +39,7 @@ from hakuriver.model.messages import Heartbeat, Reports
 from hakuriver.model.node_messages import node_from_json
 from hakuriver.model.submission import read_submission
 from hakuriver.model.task import Task
+from hakuriver.model.units import counted
 from hakuriver.system.router import Request, Response, Route
 from hakuriver.system.shell_request import check_upgrade, read_shell_request, switch_to
 from hakuriver.system.strangers import Strangers
@@ -159,14 +160,15 @@ def batch(request: Request, desk: Desk) -> Response:
 def kill_batch(request: Request, desk: Desk) -> Response:
     batch_id = _task_id(request)
     count = desk.batches.kill(batch_id)
-    message = f"Kill of {count} tasks of batch {batch_id} requested."
+    message = f"Kill of {counted(count, 'task')} of batch {batch_id} requested."
     return Response.json({"message": message, "count": count}, status=202)
 
 
 def retry_batch(request: Request, desk: Desk) -> Response:
     batch_id = _task_id(request)
     ids = desk.batches.retry(batch_id)
-    message = f"{len(ids)} failed tasks of batch {batch_id} wait for another attempt."
+    waits = "waits" if len(ids) == 1 else "wait"
+    message = f"{counted(len(ids), 'failed task')} of batch {batch_id} {waits} for another attempt."
     return Response.json({"message": message, "task_ids": list(map(str, ids))})
 
 

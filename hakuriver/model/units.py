@@ -61,6 +61,11 @@ def format_number(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
+def counted(count: int, noun: str) -> str:
+    """1 task, but 2 tasks."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def format_duration(seconds: float) -> str:
     """A duration for people: 0.4s, 12s, 3m05s, 2h07m, 4d03h."""
     if seconds < 10:

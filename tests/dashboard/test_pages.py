@@ -223,7 +223,7 @@ def test_a_batch_is_one_row_with_its_progress_and_opens_to_its_tasks(
     page.click("Tasks of batch 1")
     page.unsee("exit code 3")
     page.click("Retry failed")
-    page.see("1 failed tasks of batch 1 wait for another attempt.")
+    page.see("1 failed task of batch 1 waits for another attempt.")
     wait_until(lambda: up.task("3")["attempt"] == 2)
 
 

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hakuriver.model.errors import Refused
-from hakuriver.model.units import format_duration, format_number, format_size, milli, parse_size
+from hakuriver.model.units import (
+    counted,
+    format_duration,
+    format_number,
+    format_size,
+    milli,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +79,7 @@ def test_core_counts_are_shown_without_idle_zeros(value: float, text: str) -> No
 )  # fmt: skip
 def test_durations_are_shown_with_two_units(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(count, "task") for count in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
