@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hakuriver.client.arguments import Parser
 from hakuriver.client.output import Output
-from hakuriver.model.errors import Conflict, HakuRiverError
+from hakuriver.model.errors import Conflict, HakuRiverError, UsageError
 from hakuriver.system.config import home_dir, render_template
 
 PROG = "hakuriver init"
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
         " program that are\nnamed after its commands.",
     )
     add = parser.add_argument
-    add("what", nargs="?", choices=["config"], default="config", help="what to write")
+    add("what", nargs="?", metavar="config", default="config", help="what to write")
     add("--force", action="store_true", help="overwrite a file that is there")
     add("--output", metavar="PATH", help="where (default: config.toml in HAKURIVER_HOME, which is "
         "~/.hakuriver unless set)")  # fmt: skip
@@ -35,6 +35,11 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv, argparse.Namespace())
     out = Output.of_process("json" if given.json else "quiet" if given.quiet else "text")
     try:
+        if given.what != "config":
+            raise UsageError(
+                f"init writes no '{given.what}'",
+                "It writes config, service or links; the word is the first, as in: init service --host",
+            )
         return config(_path(given.output), out, force=given.force)
     except HakuRiverError as error:
         if not given.json:

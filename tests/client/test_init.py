@@ -73,6 +73,17 @@ def test_what_it_cannot_do_is_a_usage_error(hakuriver: Client, argv: list[str]) 
     assert hakuriver(*argv).code == 2
 
 
+@pytest.mark.parametrize("argv", [["servic"], ["--force", "service"]])
+def test_a_word_that_is_none_of_its_own_is_told_all_of_them(
+    hakuriver: Client, home: Path, argv: list[str]
+) -> None:
+    ended = hakuriver("init", *argv)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"init writes no '{argv[-1]}'" in ended.err
+    assert "config, service or links" in ended.err
+    assert not (home / "config.toml").exists()
+
+
 def test_a_folder_that_cannot_be_made_is_named(hakuriver: Client, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ended = hakuriver("init", "--output", str(tmp_path / "file" / "c.toml"))
