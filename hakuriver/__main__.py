@@ -7,6 +7,7 @@ A module is imported only when its command is chosen: a zip file has no compiled
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -178,6 +179,9 @@ def _version(as_json: bool) -> str:
     return json.dumps(facts) + "\n"
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def _internal(error: Exception, name: str) -> int:
     if os.environ.get("HAKURIVER_DEBUG") == "1":
         import traceback
@@ -186,8 +190,11 @@ def _internal(error: Exception, name: str) -> int:
     from hakuriver.system.plain import plain
 
     program = f"hakuriver {name}".rstrip()
-    text = plain(str(error))
-    sys.stderr.write(f"{program}: internal error: {type(error).__name__}: {text}\n")
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        what = f"error: cannot write: {error.strerror}"  # stdout, as a rule: no fault of ours
+    else:
+        what = f"internal error: {type(error).__name__}: {plain(str(error))}"
+    sys.stderr.write(f"{program}: {what}\n")
     _abandon_stdout()
     return 1
 
