@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +42,18 @@ def open_secrets(config: Config) -> list[Path]:
     """The files with the token or a key in them that everybody on this machine can read."""
     key = config.text("network.tls_key") or config.text("network.tls_cert")
     files = [Path(name) for name in (config.text("auth.token_file"), key) if name]
-    if config.file is not None and config.token and not config.text("auth.token_file"):
+    if config.file is not None and _has_token(config.file):
         files.append(config.file)
     return [path for path in files if _is_open(path)]
+
+
+def _has_token(file: Path) -> bool:
+    """Whether a configuration file has one in it; what counts may come from a variable."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(re.search(r"""(?m)^\s*(auth\.)?token\s*=\s*["']+[^"'\s]""", text))
 
 
 def _is_open(path: Path) -> bool:

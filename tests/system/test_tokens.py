@@ -44,6 +44,11 @@ def test_secrets_that_everybody_can_read_are_named(tmp_path: Path) -> None:
     assert open_secrets(configured(tmp_path, with_token, 0o644)) == [tmp_path / "config.toml"]
     assert open_secrets(configured(tmp_path, with_token, 0o640)) == []
     assert open_secrets(configured(tmp_path, "", 0o644)) == []
+    elsewhere = {"HAKURIVER_HOME": str(tmp_path), "HAKURIVER_TOKEN": "s3cret"}
+    assert open_secrets(load_config(environ=elsewhere)) == [], "the file has none in it"
+    text = 'auth.token = "other"'
+    configured(tmp_path, text, 0o644)
+    assert open_secrets(load_config(environ=elsewhere)) == [tmp_path / "config.toml"]
     key = tmp_path / "key.pem"
     key.touch()
     key.chmod(0o644)
