@@ -39,7 +39,7 @@ from hakuriver.model.errors import Unavailable, UsageError
 from hakuriver.model.submission import NO_CONTAINER, parse_mount
 from hakuriver.model.target import check_environment_name
 from hakuriver.system import daemon, logs
-from hakuriver.system.auth import check_bind, is_loopback
+from hakuriver.system.auth import check_bind, is_loopback, names_this_machine
 from hakuriver.system.config import Config, load_config, tls_of, url
 from hakuriver.system.docker import Docker
 from hakuriver.system.httpc import HttpClient
@@ -243,11 +243,22 @@ class Host:
         )
         log.info("host serving on %s", self.url)
         if not is_loopback(self._config.text("network.host_bind_ip")):
-            log.info("to make a node of another machine, type there:")
-            for line in self._joining.commands(self._server.port):
-                log.info("  %s", line)
+            self._tell_how_to_join()
         if self._initial is not None:
             self._environments.make_initial(*self._initial)
+
+    def _tell_how_to_join(self) -> None:
+        address = self._config.text("network.host_reachable_address")
+        if names_this_machine(address):
+            log.warning(
+                "no other machine finds this host at %s: set network.host_reachable_address to"
+                " its name or address as they see it",
+                address,
+            )
+            return
+        log.info("to make a node of another machine, type there:")
+        for line in self._joining.commands(self._server.port):
+            log.info("  %s", line)
 
     def stop(self) -> None:
         """Long polls are answered, what is being written is finished. Tasks do not notice."""

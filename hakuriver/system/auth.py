@@ -144,6 +144,14 @@ def is_loopback(address: str) -> bool:
     return all(_is_loopback_address(str(sockaddr[0])) for *_, sockaddr in found)
 
 
+def names_this_machine(address: str) -> bool:
+    """Whether an address means whatever machine uses it: 127.0.0.1, localhost. Asks nobody."""
+    try:
+        return _is_loopback_address(address.strip("[]"))
+    except ValueError:
+        return address.lower().rstrip(".") == "localhost"
+
+
 def _is_loopback_address(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

@@ -115,3 +115,19 @@ def test_drain_and_undrain_say_what_the_host_says(host: FakeHost, client: Client
     assert client("undrain", "n1", "--json").json == {"message": "back"}
     assert client("undrain", "n1", "-q").out == ""
     assert host.seen[0].body == {"reason": "new disk"}
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [("127.0.0.1", True), ("localhost", True), ("[::1]", True), ("head.lab", False),
+     ("192.168.1.10", False)],
+)  # fmt: skip
+def test_lines_that_no_other_machine_can_use_are_told_to_be_so(
+    host: FakeHost, client: Client, address: str, warned: bool
+) -> None:
+    start = f"python3 hakuriver.pyz runner --join http://{address}:8000"
+    host.on("GET /join-snippet", {"commands": ["fetch", start]})
+    for argv in (["join"], ["join", "-q"]):
+        ended = client(*argv)
+        assert ended.out == f"fetch\n{start}\n"
+        assert ("no other machine finds the host" in ended.err) is warned

@@ -55,6 +55,7 @@ def test_a_token_or_a_written_word_opens_the_address(cluster: Cluster) -> None:
     opening: list[dict[str, Any]] = [{"auth_token": TOKEN}, {"auth_auth": "none"}]
     for settings in opening:
         host = cluster.start_host(**OPEN, **settings)
+        assert "no other machine finds this host at 127.0.0.1" in host.log_text()
         runner = cluster.start_runner("node1", online=False, **OPEN, **settings,
                                       network_runner_address="127.0.0.1")  # fmt: skip
         for program in (runner, host):
