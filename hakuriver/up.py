@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import selectors
+import shlex
 import signal
 import socket
 import subprocess
@@ -30,7 +31,7 @@ from hakuriver.client.logs import LogsOptions, Reader
 from hakuriver.client.output import Output
 from hakuriver.client.wait import exit_code
 from hakuriver.model.errors import HakuRiverError, Unreachable, UsageError
-from hakuriver.system.config import Config, load_config
+from hakuriver.system.config import Config, home_dir, load_config
 from hakuriver.system.httpc import HttpClient
 
 _LOOPBACK = "127.0.0.1"
@@ -279,16 +280,24 @@ def _use(url: str, config: Config, given: argparse.Namespace, command: list[str]
 
 def _welcome(url: str, api: HostApi, config: Config) -> None:
     node = api.nodes()[0]
-    elsewhere = (
-        "" if config.whole("network.host_port") == 8000 else f" --host {url.partition('//')[2]}"
-    )
     _say(
         f"HakuRiver is up at {url}: node {node['hostname']}, {node['total_cores']:g} cores;"
         f" data and logs in {config.home}."
     )
     _say("Submit from another terminal:")
-    _say(f"  {_shown(sys.executable)} {_program()} client{elsewhere} --wait -- echo hello")
+    words = [_shown(sys.executable), str(_program()), "client", *_elsewhere(url, config)]
+    _say(f"  {shlex.join(words)} --wait -- echo hello")
     _say("Ctrl-C stops it.")
+
+
+def _elsewhere(url: str, config: Config) -> list[str]:
+    """What a client in another terminal has to be told to find us and our token."""
+    if config.file is None and config.whole("network.host_port") == 8000:
+        return []
+    words = ["--host", url.partition("//")[2]]
+    if config.file is not None and config.file.absolute() != home_dir({}) / "config.toml":
+        words += ["--config", str(config.file.absolute())]
+    return words
 
 
 def _shown(executable: str) -> str:

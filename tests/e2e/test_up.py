@@ -154,6 +154,23 @@ def test_it_serves_until_it_is_interrupted_and_leaves_nothing_behind(ups: Ups) -
     assert not ups.left()
 
 
+def test_the_line_it_prints_for_another_terminal_works_there(ups: Ups) -> None:
+    """With the token of a file that no client reads by itself."""
+    file = ups.home / "my config.toml"
+    made = [*ups.program, "init", "config", "--quiet", "--output", str(file)]
+    subprocess.run(made, env=ups.environ, check=True, capture_output=True, timeout=30)
+    up = ups.popen("--config", str(file), "--port", str(_free_pair()))
+    assert up.stderr is not None
+    lines = [up.stderr.readline().decode() for _ in range(3)]
+    terminal = {name: ups.environ[name] for name in ("PATH", "HOME")}
+    done = subprocess.run(
+        ["sh", "-c", lines[-1]], env=terminal, cwd="/", capture_output=True, timeout=60
+    )
+    assert (done.returncode, b" completed (" in done.stderr) == (0, True), (lines, done.stderr)
+    up.send_signal(signal.SIGINT)
+    up.communicate(timeout=40)
+
+
 def test_host_and_runner_end_when_up_is_killed(ups: Ups) -> None:
     up = ups.popen("--port", "0", "--", "echo", "ready")
     assert up.stdout is not None
