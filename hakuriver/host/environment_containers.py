@@ -116,9 +116,9 @@ class EnvironmentContainers:
             try:
                 container = client.containers.create(
                     image,
-                    [_SLEEP],
                     name=environment,
-                    entrypoint=["sleep"],
+                    # No CMD: an image that has none itself would get it when this is packed.
+                    entrypoint=["sleep", _SLEEP],
                     labels={ROLE_LABEL: "environment", ENVIRONMENT_LABEL: environment},
                     init=True,
                     volumes={self._shared_data: {"bind": "/shared", "mode": "rw"}},
@@ -184,16 +184,13 @@ class EnvironmentContainers:
             client = container.client
             before = _image_id(client, image_of(environment))
             config = _config_of_image(client, container)
-            changes = [
-                f"ENTRYPOINT {_json_list(config.get('Entrypoint'))}",
-                f"CMD {_json_list(config.get('Cmd'))}",
-                f"LABEL {ROLE_LABEL}=image {ENVIRONMENT_LABEL}={environment}",
-            ]
+            # Not as changes: "ENTRYPOINT []" there means the container's own, our `sleep`.
+            own = {each: config.get(each) or [] for each in ("Entrypoint", "Cmd")}
+            changes = [f"LABEL {ROLE_LABEL}=image {ENVIRONMENT_LABEL}={environment}"]
             repository, tag = image_of(environment).split(":")
             try:
-                image = container.commit(
-                    repository, tag, author=f"{user or 'somebody'} with HakuRiver", changes=changes
-                )
+                author = f"{user or 'somebody'} with HakuRiver"
+                image = container.commit(repository, tag, author=author, changes=changes, conf=own)
                 attrs = client.images.get(image.id).attrs
             except sdk_errors().APIError as error:
                 raise HakuRiverError(f"cannot commit '{environment}': {words(error)}") from None
@@ -308,12 +305,6 @@ def _image_id(client: Any, name: str) -> str | None:
 def _remove(container: Any) -> None:
     with contextlib.suppress(Exception):  # What went wrong before is what matters.
         container.remove(force=True, v=True)
-
-
-def _json_list(words: list[str] | None) -> str:
-    import json
-
-    return json.dumps(words or [])
 
 
 def _split_tag(image: str) -> tuple[str, str | None]:

@@ -127,14 +127,31 @@ def test_the_whole_life(far: Cluster, far_engine: PrivateEngine, name: str, base
     assert tarballs(far) + tarballs(far, "json") == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        ['ENTRYPOINT ["/bin/echo","entry"]', 'CMD ["default"]'],
+        ['ENTRYPOINT ["/bin/echo","entry"]'],
+        ['CMD ["sh","-c","echo default"]'],  # as that of python, debian …
+        [],
+    ],
+)
 def test_entrypoint_and_command_of_the_image_survive(
-    host: Cluster, name: str, docker_images: Images
+    host: Cluster, name: str, said: list[str]
 ) -> None:
-    image = docker_images.image(docker_images.entrypoint)
-    host.run("docker", "create-container", image, name)
-    pack(host, name)
-    wanted = docker("image", "inspect", "--format={{json .Config.Entrypoint}} {{json .Config.Cmd}}", image)  # fmt: skip
-    assert docker("image", "inspect", "--format={{json .Config.Entrypoint}} {{json .Config.Cmd}}", f"hakuriver/{name}:base") == wanted  # fmt: skip
+    image = f"{name}:made"
+    import_image(image, system_tar(), ["ENV PATH=/bin", *said])
+    try:
+        host.run("docker", "create-container", image, name)
+        pack(host, name)
+        wanted, packed = (
+            json.loads(docker("image", "inspect", "--format={{json .Config}}", each))
+            for each in (image, f"hakuriver/{name}:base")
+        )
+        for each in ("Entrypoint", "Cmd"):
+            assert (packed.get(each) or []) == (wanted.get(each) or [])
+    finally:
+        docker("rmi", "--force", image)
 
 
 def test_a_newer_version_is_for_later_tasks_only(
