@@ -50,16 +50,19 @@ if sys.version_info < (3, 10):
     )
     sys.exit(2)
 
-from zipimport import zipimporter
-
-from hakuriver.system import bytecode
-
 BUILD = "@"
 
-if isinstance(__loader__, zipimporter):
-    bytecode.begin(__loader__.archive, BUILD)
+try:
+    from zipimport import zipimporter
 
-from hakuriver.__main__ import main
+    from hakuriver.system import bytecode
+
+    if isinstance(__loader__, zipimporter):
+        bytecode.begin(__loader__.archive, BUILD)
+
+    from hakuriver.__main__ import main
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,10 @@ if sys.version_info < (3, 10):  # noqa: UP036 - a sentence instead of a tracebac
     )
     sys.exit(2)
 
-from hakuriver.__main__ import main
+try:
+    from hakuriver.__main__ import main
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -216,6 +216,16 @@ def test_returns_the_exit_code(stub: Path, code: int) -> None:
     assert (done.returncode, done.stdout) == (code, f"['{code}', 'a b', '']\n")
 
 
+def test_ctrl_c_while_it_is_being_imported_is_no_traceback(tmp_path: Path, stub: Path) -> None:
+    package = tmp_path / "source" / "hakuriver"
+    package.joinpath("__main__.py").write_text("raise KeyboardInterrupt\n")
+    build_zipapp.build(package.parent, stub)
+    from_checkout = shutil.copy(ROOT / "hakuriver.py", package.parent)
+    for program in (stub, from_checkout):
+        done = run(sys.executable, program)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", ""), program
+
+
 def test_runs_by_its_shebang_from_a_read_only_folder_with_spaces(
     stub: Path, tmp_path: Path
 ) -> None:
