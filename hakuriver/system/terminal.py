@@ -45,8 +45,9 @@ def terminal_size() -> Size:
 
 
 def attach(session: Session, *, interactive: bool) -> Exit:
-    """Our stdin, stdout and stderr are the session's until it ends. Raises Ended, OSError."""
-    output = threading.Thread(target=_copy_output, args=(session,), name="output", daemon=True)
+    """Our stdin, stdout and stderr are the session's until it ends. Raises Ended, OSError: of a
+    stdout that is no terminal too, a BrokenPipeError for example."""
+    output = _Output(session)
     wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     done = _Done(output, wake_write)
     left = False
@@ -60,6 +61,8 @@ def attach(session: Session, *, interactive: bool) -> Exit:
             output.join(timeout=2)
             result = _LEFT if left else session.exit()
             restore(clean=not result.error)
+    if output.problem is not None and not interactive:
+        raise output.problem
     return result
 
 
@@ -83,16 +86,26 @@ class _Done:
         return not self._output.is_alive()
 
 
-def _copy_output(session: Session) -> None:
-    descriptors = {"stdout": 1, "stderr": 2}
-    try:
-        while (piece := session.read()) is not None:
+class _Output(threading.Thread):
+    """Copies what a session says to our stdout and stderr; problem: why it could not."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(name="output", daemon=True)
+        self._session = session
+        self.problem: OSError | None = None
+
+    def run(self) -> None:
+        descriptors = {"stdout": 1, "stderr": 2}
+        while (piece := self._session.read()) is not None:
             stream, data = piece
             view = memoryview(data)
-            while view:
-                view = view[os.write(descriptors[stream], view) :]
-    except OSError:
-        session.hang_up()  # Nobody reads what it says: as a pipe that breaks.
+            try:
+                while view:
+                    view = view[os.write(descriptors[stream], view) :]
+            except OSError as error:
+                self.problem = error
+                self._session.hang_up()  # Nobody reads what it says: as a pipe that breaks.
+                return
 
 
 def _copy_input(

@@ -176,6 +176,22 @@ def test_a_pipe_works_as_docker_exec_i_does(host: Cluster, shell: tuple[list[str
     assert (done.returncode, done.stdout) == (3, b"a b'c\n")
 
 
+def test_a_reader_that_leaves_is_a_broken_pipe_and_no_lost_connection(
+    host: Cluster, shell: tuple[list[str], str]
+) -> None:
+    argv = [*host.program, *shell[0], "--", "sh", "-c", "while echo y; do :; done"]
+    client = subprocess.Popen(
+        argv, env=host.environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert client.stdout is not None
+    assert client.stderr is not None
+    assert client.stdout.read(4) == b"y\ny\n"
+    client.stdout.close()
+    assert (client.wait(timeout=30), client.stderr.read()) == (141, b"")
+    client.stderr.close()
+
+
 def test_a_large_paste_arrives_whole(host: Cluster, shell: tuple[list[str], str]) -> None:
     line = "x" * 999 + "\n"
     with typing(host, *shell[0]) as typist:
