@@ -48,7 +48,8 @@ def read_lines(name: str) -> list[str]:
 
 def _dry_run(plan: sweep.Sweep) -> int:
     for words in plan:
-        sys.stdout.write(f"{quoted(words)}\n")
+        # As the bytes that the words came as: not every stdout has a letter for each.
+        sys.stdout.buffer.write(os.fsencode(f"{quoted(words)}\n"))
     return 0
 
 

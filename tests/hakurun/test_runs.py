@@ -139,6 +139,11 @@ def test_dry_run_prints_lines_that_bash_reads_as_the_same_words(shell: Shell) ->
     assert second.endswith(" 2")
 
 
+def test_dry_run_does_without_a_stdout_that_knows_every_letter(shell: Shell) -> None:
+    ended = shell("--dry-run", "echo", "span:[\u00e9,\u6cb3]", PYTHONIOENCODING="ascii")
+    assert (ended.code, ended.out, ended.err) == (0, "echo '\u00e9'\necho '\u6cb3'\n", "")
+
+
 def test_dry_run_of_more_than_anybody_can_run_begins_at_once(shell: Shell) -> None:
     spans = " ".join(["'span:{1..1000000000}'"] * 4)
     ended = shell.bash(f"hakurun --dry-run echo {spans} | head -n 2; echo ${{PIPESTATUS[0]}}")
