@@ -250,6 +250,10 @@ def _find(client: Any, environment: str) -> Any | None:
         container = client.containers.get(environment)
     except sdk_errors().NotFound:
         return None
+    except sdk_errors().APIError as error:
+        if "multiple ids found" in words(error).lower():
+            return None
+        raise
     # The engine takes a name for the beginning of an id as well.
     return container if container.name == environment else None
 

@@ -286,6 +286,20 @@ def test_the_tarball_of_the_first_hakuriver_works(far: Cluster, name: str, base:
 # What is not ours
 
 
+def test_a_name_that_ids_of_others_begin_with_is_nobodys(host: Cluster, base: str) -> None:
+    made: dict[str, str] = {}
+    both: list[str] = []
+    try:
+        while not both:
+            new = docker("create", base, "true")
+            both = [made[new[0]]] if new[0] in made else []
+            made[new if both else new[0]] = new
+        done = host.run("docker", "start-container", both[0][0], check=False)
+        assert (done.returncode, "has no container on the host" in done.err) == (4, True), done.err
+    finally:
+        docker("rm", *made.values())
+
+
 def test_a_container_of_somebody_else_is_left_alone(host: Cluster, name: str, base: str) -> None:
     docker("run", "-d", "--name", name, "--entrypoint", "sleep", base, "600")
     before = docker("inspect", name)
