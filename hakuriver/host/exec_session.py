@@ -18,12 +18,14 @@ from hakuriver.system.bridge import Stream
 from hakuriver.system.frames import Exit, Size
 
 _CHUNK = 1 << 16
+_BEGIN_BYTES = 1000
 _GRACE_SECONDS = 2.0
 _SETTLE_SECONDS = 5.0
 _HEAD = struct.Struct(">BxxxL")  # Engine API, "Attach to a container": stream and length
 _STDERR = 2
 SHELL = ("/bin/sh", "-c", "if [ -x /bin/bash ]; then exec /bin/bash; else exec /bin/sh; fi")
 """What a container is opened with: bash if the image has it."""
+_NOT_THERE = (b"executable file not found", b"no such file or directory")
 _HANG_UP = 'kill -s "$1" -- "-$2" || kill -s "$1" "$2"'
 
 Translate = Callable[[Any], HakuRiverError]
@@ -48,7 +50,7 @@ class ExecSession:
         self._terminal = size is not None
         self._lock = threading.Lock()
         self._hung_up = False
-        self._failure: Exit | None = None
+        self._begin = b""
         environment = {"TERM": term} if size is not None and term else {}
         api = client.api
         try:
@@ -69,6 +71,12 @@ class ExecSession:
             self._resize_soon(size)
 
     def read(self) -> tuple[Stream, bytes] | None:
+        piece = self._read()
+        if piece is not None and len(self._begin) < _BEGIN_BYTES:
+            self._begin += piece[1][:_BEGIN_BYTES]
+        return piece
+
+    def _read(self) -> tuple[Stream, bytes] | None:
         try:
             if self._terminal:
                 data = self._reader.read1(_CHUNK)
@@ -90,9 +98,15 @@ class ExecSession:
             if found is None:
                 return Exit(125, "the Docker engine stopped")
             if not found["Running"] and found["ExitCode"] is not None:
-                return Exit(int(found["ExitCode"]))
+                return Exit(self._code(int(found["ExitCode"])))
             time.sleep(0.02)
         return Exit(125, "the shell's output ended, and it goes on")
+
+    def _code(self, code: int) -> int:
+        """Engines up to 20.10 say 126 of a program that is not there, too."""
+        begin = self._begin
+        missing = begin.startswith(b"OCI runtime exec failed") and any(map(begin.count, _NOT_THERE))
+        return 127 if code == 126 and missing else code
 
     def _inspect(self) -> dict[str, Any] | None:
         with contextlib.suppress(Exception):  # Gone with its container, or the engine is.

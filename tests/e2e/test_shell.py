@@ -176,6 +176,13 @@ def test_a_pipe_works_as_docker_exec_i_does(host: Cluster, shell: tuple[list[str
     assert (done.returncode, done.stdout) == (3, b"a b'c\n")
 
 
+@pytest.mark.parametrize(("command", "code"), [("no-such-program", 127), ("/etc/passwd", 126)])
+def test_what_cannot_be_executed_has_the_code_of_a_shell(
+    host: Cluster, shell: tuple[list[str], str], command: str, code: int
+) -> None:
+    assert host.run(*shell[0], "--", command, check=False).returncode == code
+
+
 def test_a_reader_that_leaves_is_a_broken_pipe_and_no_lost_connection(
     host: Cluster, shell: tuple[list[str], str]
 ) -> None:
