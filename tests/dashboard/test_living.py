@@ -121,6 +121,25 @@ def test_everything_is_reached_by_keyboard(up: Cluster, page: Browser) -> None:
     assert (up.node() or {})["drained"] is None
 
 
+def test_the_focus_comes_back_however_a_dialog_ends(up: Cluster, page: Browser) -> None:
+    focused = "return document.activeElement.innerText"
+    page.open("nodes")
+    page.click("Drain")
+    page.click("Cancel")
+    page.unsee("Drain node1?")
+    assert page.script(focused) == "Drain"
+    page.click("Drain")
+    page.see("Drain node1?")
+    page.click("Drain")
+    page.see("drained")
+    wait_until(lambda: page.script(focused) == "Undrain", message="the focus is back")
+    page.open("environments")
+    page.click("New environment")
+    page.click("Cancel")
+    page.unsee("Image to begin with")
+    assert page.script(focused) == "New environment"
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing_to_complain_about(

@@ -1,5 +1,5 @@
 // What all pages are made of: badges, meters, dialogs, messages at the edge.
-import { nextTick, onMounted, reactive, ref } from "./vendor/vue.js";
+import { nextTick, onBeforeUnmount, onMounted, reactive, ref } from "./vendor/vue.js";
 import { a, button, dialog, div, form, h2, header, p, small, span, use } from "./dom.js";
 import { statusWord } from "./format.js";
 
@@ -78,6 +78,8 @@ export const Dialog = {
   setup(props, { slots, emit }) {
     const root = ref(null);
     onMounted(() => root.value.showModal());
+    // The browser gives the focus back when a dialog is closed, not when it is taken away.
+    onBeforeUnmount(() => root.value.close());
     return () =>
       dialog(
         {
