@@ -139,6 +139,39 @@ def test_the_page_of_a_node_shows_its_tasks_and_leads_to_a_task_for_its_numa_nod
     page.see(f"Task {task_id}")
 
 
+def test_what_leaves_a_node_to_wait_again_leaves_its_page(up: Cluster, page: Browser) -> None:
+    ids = [up.submit("sleep", words, required_cores=0.1) for words in ("600", "601")]
+    page.open("nodes/node1")
+    page.see("sleep 600", "sleep 601")
+    up.runners["node1"].freeze()
+    up.wait_status(ids[0], "lost")
+    page.see("node silent")
+    assert up.api("POST", f"/requeue/{ids[0]}")[0] == 200
+    page.unsee("sleep 600")
+    page.see("sleep 601")
+    up.runners["node1"].thaw()
+
+
+def test_more_tasks_of_a_node_than_its_page_shows_are_counted(up: Cluster, page: Browser) -> None:
+    for words in ("600", "601"):
+        up.submit("sleep", words, required_cores=0.1)
+    page.open("tasks")
+    page.see("sleep 600", "sleep 601")
+    page.script(
+        "const real = fetch; window.fetch = (path, ...more) => real(path.replace('limit=50', 'limit=1'), ...more)"
+    )
+    page.open("nodes/node1")
+    page.see("sleep 601", "All 2 that are here")
+    up.runners["node1"].freeze()
+    page.see("down")
+    page.click("Remove")
+    page.see("2 tasks of it will be given up for good")
+    page.click("Cancel")
+    up.runners["node1"].thaw()
+    page.click("All 2 that are here")
+    page.see("sleep 601", "2 tasks")
+
+
 def test_an_unknown_node_and_an_unknown_page_say_so(page: Browser) -> None:
     page.open("nodes/nowhere")
     page.see("There is no node nowhere.")

@@ -86,6 +86,26 @@ export async function lookAtSession() {
   session.known = true;
 }
 
+// Work that is asked for again and again: one at a time, and once more if it was asked for meanwhile. So no answer
+// comes after a newer one, and none is waited for in vain however often it is asked for.
+export function inTurn(work) {
+  let busy = false;
+  let again = false;
+  return async () => {
+    again = true;
+    if (busy) return;
+    busy = true;
+    try {
+      while (again) {
+        again = false;
+        await work();
+      }
+    } finally {
+      busy = false;
+    }
+  };
+}
+
 export const query = (fields) => {
   const given = Object.entries(fields).filter(([, value]) => value !== "" && value !== null && value !== undefined);
   return given.length ? `?${new URLSearchParams(given)}` : "";

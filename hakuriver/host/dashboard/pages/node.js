@@ -1,6 +1,6 @@
 // One node: its history, its NUMA map, what runs there, what it holds.
 import { computed, onBeforeUnmount, ref, shallowRef, watch } from "../vendor/vue.js";
-import { get, getPage, post, query } from "../api.js";
+import { get, getPage, inTurn, post, query } from "../api.js";
 import { Charts } from "../charts.js";
 import { a, code, dd, div, dl, dt, li, p, small, span, table, tbody, td, th, thead, tr, ul, use } from "../dom.js";
 import { ago, bytes, shownCommand, duration, number, plural, runTime, time } from "../format.js";
@@ -9,43 +9,52 @@ import { heartbeatAge, isDrained, nodeState, setDrain } from "../node-parts.js";
 import { act, ask, attempt, badge, card, empty, failureBox, link, scroll } from "../parts.js";
 import { go } from "../router.js";
 
+const HERE = "assigning,running,paused,lost";
+const LIMIT = 50;
+
 export const Node = {
   props: { name: String },
   setup(props) {
     const node = computed(() => live.nodes[props.name]);
-    const tasks = shallowRef([]);
+    const held = shallowRef({ rows: [], total: 0 });
     const environments = shallowRef([]);
     const failure = ref(null);
-    const load = async () => {
-      try {
-        const [running, known] = await Promise.all([
-          getPage(`/tasks${query({ node: props.name, status: "assigning,running,paused,lost", page: 1, limit: 50 })}`),
-          get("/environments"),
-        ]);
-        tasks.value = running.rows;
-        environments.value = known.environments;
-        failure.value = null;
-      } catch (error) {
-        failure.value = error;
-      }
+    const tried = (work) =>
+      inTurn(async () => {
+        try {
+          await work();
+          failure.value = null;
+        } catch (error) {
+          failure.value = error;
+        }
+      });
+    const loadTasks = tried(async () => {
+      held.value = await getPage(`/tasks${query({ node: props.name, status: HERE, page: 1, limit: LIMIT })}`);
+    });
+    const loadEnvironments = tried(async () => {
+      environments.value = (await get("/environments")).environments;
+    });
+    const load = () => Promise.all([loadTasks(), loadEnvironments()]);
+    // What is here, what was here and waits again, and whatever is not told or not shown.
+    const concerns = (task) =>
+      task.assigned_node === props.name || held.value.rows.some((known) => known.task_id === task.task_id);
+    const changed = (told) => {
+      if (told.more || held.value.total > held.value.rows.length || told.tasks.some(concerns)) loadTasks();
     };
-    const stops = [
-      listen("tasks", (told) => told.tasks.some((task) => task.assigned_node === props.name) && load()),
-      listen("back", load),
-    ];
+    const stops = [listen("tasks", changed), listen("back", load)];
     onBeforeUnmount(() => stops.forEach((stop) => stop()));
-    watch(() => live.environments, load);
+    watch(() => live.environments, loadEnvironments);
     load();
     const remove = async () => {
-      const held = tasks.value.length;
+      const lost = held.value.total;
       const sure = await ask({
         title: `Remove ${props.name}?`,
-        text: held
-          ? `${plural(held, "task")} of it will be given up for good: nobody will know how they ended. Do this only if the machine never comes back.`
+        text: lost
+          ? `${plural(lost, "task")} of it will be given up for good: nobody will know how they ended. Do this only if the machine never comes back.`
           : "Do this only if the machine has left for good. If its runner starts again, it joins again.",
         yes: "Remove",
       });
-      if (sure && (await attempt(() => post(`/nodes/${encodeURIComponent(props.name)}/remove`, { force: held > 0 }))))
+      if (sure && (await attempt(() => post(`/nodes/${encodeURIComponent(props.name)}/remove`, { force: lost > 0 }))))
         go("/nodes");
     };
     return () => {
@@ -79,7 +88,7 @@ export const Node = {
         use(Charts, { node: props.name }),
         known.numa_topology ? numaCard(known) : null,
         failureBox(failure.value, load),
-        taskCard(props.name, tasks.value),
+        taskCard(props.name, held.value),
         environmentCard(props.name, environments.value),
       );
     };
@@ -136,18 +145,18 @@ const numaCard = (node) =>
     ),
   );
 
-const taskCard = (name, tasks) =>
+const taskCard = (name, { rows, total }) =>
   card(
     "Tasks here",
     link(`/tasks?node=${encodeURIComponent(name)}`, "All that ever were"),
-    tasks.length
+    rows.length
       ? scroll(
           "Tasks here",
           table(
             { class: "rows" },
             thead(tr(th("Task"), th("Command"), th("State"), th("Cores"), th("Started"), th("For"))),
             tbody(
-              tasks.map((task) =>
+              rows.map((task) =>
                 tr(
                   { key: task.task_id },
                   td(link(`/tasks/${task.task_id}`, task.task_id)),
@@ -162,6 +171,12 @@ const taskCard = (name, tasks) =>
           ),
         )
       : empty("Nothing runs here."),
+    total > rows.length
+      ? p(
+          { class: "tile-note" },
+          link(`/tasks${query({ node: name, status: HERE, by: "task" })}`, `All ${number(total, 0)} that are here`),
+        )
+      : null,
   );
 
 const environmentCard = (name, environments) => {
