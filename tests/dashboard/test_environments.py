@@ -8,6 +8,7 @@ import re
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from tests.dashboard.axe import violations
 from tests.lab.proxy import Proxy
 from tests.support.browser import PHONE, Browser
 from tests.support.cluster import Cluster
@@ -207,3 +208,22 @@ def test_a_shell_beside_a_task_is_opened_from_its_page(up: Cluster, page: Browse
     page.see(f"Beside task {task_id}", "Connected")
     type_in(page, "echo here-$HAKURIVER_TASK_ID\n")
     see_on_screen(page, f"here-{task_id}")
+
+
+def test_a_shell_can_be_left_by_keyboard(up: Cluster, page: Browser) -> None:
+    task_id = up.submit("sleep", "600")
+    up.wait_status(task_id, "running")
+    focused = "return document.activeElement.closest('.terminal') ? 'shell' : document.activeElement.innerText"
+    page.open(f"tasks/{task_id}/shell")
+    page.see("Connected", "Ctrl-Shift-L leaves the terminal")
+    page.keys(Keys.TAB)
+    assert page.script(focused) == "shell"
+    page.keys(Keys.CONTROL + Keys.SHIFT + "l")
+    page.keys(Keys.TAB)
+    assert page.script(focused) == task_id
+    type_in(page, Keys.CONTROL + "u")
+    type_in(page, "exit\n")
+    page.see("The shell has ended")
+    page.keys(Keys.SHIFT + Keys.TAB)
+    assert page.script(focused) == "New shell"
+    assert violations(page) == []

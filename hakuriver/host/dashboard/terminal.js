@@ -45,7 +45,7 @@ const COLOURS = {
 
 export const Terminal = {
   props: { path: String },
-  emits: ["state"],
+  emits: ["state", "leave"],
   setup(props, { emit }) {
     const place = ref(null);
     let screen = null;
@@ -63,7 +63,7 @@ export const Terminal = {
       if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
     };
     const size = () => ({ rows: screen.rows, cols: screen.cols });
-    const say = (text) => screen.write(`\r\n\x1b[2m${text}\x1b[0m\r\n`);
+    const say = (text) => screen.write(`\r\n\x1b[3m${text}\x1b[0m\r\n`);
 
     const end = (state, text) => {
       if (ended) return;
@@ -140,10 +140,18 @@ export const Terminal = {
       again();
     };
 
+    const KEYS = {
+      KeyC() {
+        if (screen.hasSelection()) copy(screen.getSelection()).then(() => screen.focus());
+      },
+      // Tab is the shell's, so there has to be another way out for who has no mouse.
+      KeyL: () => emit("leave"),
+    };
+    // Of a shell that is over all other keys are the page's again.
     const keys = (event) => {
-      if (event.type !== "keydown" || !event.ctrlKey || !event.shiftKey || event.code !== "KeyC") return true;
+      if (event.type !== "keydown" || !event.ctrlKey || !event.shiftKey || !(event.code in KEYS)) return !ended;
       event.preventDefault();
-      if (screen.hasSelection()) copy(screen.getSelection()).then(() => screen.focus());
+      KEYS[event.code]();
       return false;
     };
 

@@ -17,6 +17,7 @@ export const Shell = {
   setup(props) {
     const state = ref("connecting");
     const round = ref(0);
+    const head = ref(null);
     const path = computed(() =>
       props.id
         ? `/task/${encodeURIComponent(props.id)}/terminal`
@@ -27,7 +28,7 @@ export const Shell = {
       div(
         { class: "stack shell-page" },
         div(
-          { class: "shell-head" },
+          { ref: head, class: "shell-head", tabindex: -1 },
           p(
             props.id
               ? ["Beside task ", link(`/tasks/${props.id}`, props.id)]
@@ -59,12 +60,14 @@ export const Shell = {
           onState: (value) => {
             state.value = value;
           },
+          onLeave: () => head.value.focus(),
         }),
         small(
           { class: "hint" },
           props.id
             ? "It lives as long as the task. Leaving this page ends the shell, not the task."
-            : "Leaving this page ends the shell, not the container. Pack the environment when it is as you want it. Ctrl-Shift-C copies, Ctrl-Shift-V pastes.",
+            : "Leaving this page ends the shell, not the container. Pack the environment when it is as you want it.",
+          " Ctrl-Shift-C copies, Ctrl-Shift-V pastes, Ctrl-Shift-L leaves the terminal, where Tab is the shell's.",
         ),
       );
   },
