@@ -229,6 +229,26 @@ def test_the_colours_are_the_systems_or_the_readers_choice(page: Browser) -> Non
     assert page.script(background) == light
 
 
+def test_the_systems_own_colours_still_say_what_is_chosen_and_how_much(
+    up: Cluster, page: Browser
+) -> None:
+    up.submit("sleep", "600")
+    forced = {"name": "forced-colors", "value": "active"}
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [forced]})
+    page.open("tasks?status=running")
+    page.see("Live", "sleep 600")
+    colour = "return getComputedStyle(document.querySelector(arguments[0])).backgroundColor"
+    for chosen, other in (
+        (".chip[aria-pressed=true]", ".chip[aria-pressed=false]"),
+        (".side-nav a[aria-current]", ".side-nav a:not([aria-current])"),
+        (".dot.is-running", ".dot.is-failed"),
+    ):
+        assert page.script(colour, chosen) != page.script(colour, other), chosen
+    page.open()
+    page.see("Tasks by state", "Cores")
+    assert page.script(colour, ".fill.is-running") != page.script(colour, ".meter")
+
+
 def test_a_page_left_open_does_not_grow(up: Cluster, page: Browser) -> None:
     """Hours of events in seconds: what the host tells in a day, told to the page at once."""
     page.open("tasks")

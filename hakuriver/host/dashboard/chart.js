@@ -10,6 +10,7 @@ const HEIGHT = 190;
 function resolved(name) {
   const probe = document.createElement("span");
   probe.style.color = `var(${name})`;
+  probe.style.forcedColorAdjust = "none";
   document.body.append(probe);
   const value = getComputedStyle(probe).color;
   probe.remove();
