@@ -23,6 +23,7 @@ from hakuriver.host.readers import Reader
 from hakuriver.host.views import node_view, task_view
 from hakuriver.model.errors import Unavailable
 from hakuriver.model.task import Status, Task
+from hakuriver.system import program
 
 READERS_MAX = 64
 TASKS_MAX = 200
@@ -158,6 +159,7 @@ class Feed:
         hello = {
             "cluster": self._cluster.id,
             "version": __version__,
+            "build": program.build(),
             "epoch": self._cluster.epoch,
             "now": self._clock(),
             "revision": self._cluster.store.revision,

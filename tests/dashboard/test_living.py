@@ -66,6 +66,20 @@ def test_a_host_that_restarts_is_shown_and_recovered_from(up: Cluster, page: Bro
     page.forgive("ERR_")
 
 
+def test_a_page_from_before_an_update_says_so_and_can_be_loaded_anew(
+    up: Cluster, page: Browser
+) -> None:
+    page.open("nodes")
+    page.see("Live", "node1")
+    hello = "const live = await import('/dashboard/live.js'); live.EVENTS.hello({version: '9', build: 'another', now: 0});"
+    page.script(f"return (async () => {{ {hello} }})()")
+    page.see("The host was updated.", "Version 9")
+    assert violations(page) == []
+    page.click("Reload the page")
+    page.unsee("The host was updated.")
+    page.see("Live", "node1")
+
+
 def test_two_pages_see_the_same(up: Cluster, page: Browser) -> None:
     page.open("tasks")
     page.see("Live")

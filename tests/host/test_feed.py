@@ -74,7 +74,7 @@ def test_a_newcomer_knows_everything_at_once(desk: Desk) -> None:
     told = events(desk.feed.attach().next(0))
     assert [kind for kind, _ in told] == ["hello", "nodes", "counts", "jobs"]
     (hello,), (nodes,), (counts,) = (of(kind, told) for kind in ("hello", "nodes", "counts"))
-    assert hello.keys() == {"cluster", "version", "epoch", "now", "revision"}
+    assert hello.keys() == {"cluster", "version", "build", "epoch", "now", "revision"}
     assert hello["revision"] == desk.office.store.revision
     assert [node["hostname"] for node in nodes["nodes"]] == ["n1"]
     assert nodes["nodes"][0]["running_tasks"] == 1

@@ -114,6 +114,15 @@ const Menu = {
   },
 };
 
+const Outdated = {
+  setup: () => () =>
+    div(
+      { class: "notice outdated", role: "alert" },
+      p("The host was updated. This page is still the one from before: what it shows or does may be wrong."),
+      button({ type: "button", class: "small", onClick: () => location.reload() }, "Reload the page"),
+    ),
+};
+
 const Frame = {
   setup() {
     const found = computed(() => find(route.path));
@@ -169,6 +178,7 @@ const Frame = {
           ),
           main(
             { id: "content", class: { stale: live.state === "broken" } },
+            live.outdated ? use(Outdated) : null,
             use(found.value.page, { key: route.path.join("/"), ...found.value.props }),
           ),
         ),

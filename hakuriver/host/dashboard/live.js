@@ -7,6 +7,7 @@ import { lookAtSession, session } from "./api.js";
 export const live = reactive({
   state: "connecting",
   version: "",
+  outdated: false,
   cluster: "",
   epoch: null,
   nodes: {},
@@ -38,6 +39,7 @@ let timer = null;
 let lastHeard = 0;
 let clockSkew = 0;
 let heardBefore = false;
+let build = null;
 // What is known stays on the page until the host, heard anew, has told all of it.
 let nodesAnew = true;
 let jobsAnew = true;
@@ -47,6 +49,9 @@ export const hostNow = () => live.now + clockSkew;
 
 export const EVENTS = {
   hello(data) {
+    // This page came from the host that was heard first; the one that is heard now may have another one.
+    build ??= data.build;
+    live.outdated = build !== data.build;
     live.version = data.version;
     live.cluster = data.cluster;
     live.epoch = data.epoch;
