@@ -66,6 +66,21 @@ def test_a_host_that_restarts_is_shown_and_recovered_from(up: Cluster, page: Bro
     page.forgive("ERR_")
 
 
+def test_a_host_that_takes_a_connection_and_says_nothing_is_not_live(
+    up: Cluster, page: Browser
+) -> None:
+    """As after the sleep of a laptop, when what is between has forgotten the connection."""
+    page.open("nodes")
+    page.see("Live", "node1")
+    up.host.freeze()
+    page.script("document.dispatchEvent(new Event('visibilitychange'))")
+    page.see("Connecting …")
+    page.see("Host not reached")
+    up.host.thaw()
+    page.see("Live", timeout=30)
+    page.forgive("ERR_")
+
+
 def test_a_page_from_before_an_update_says_so_and_can_be_loaded_anew(
     up: Cluster, page: Browser
 ) -> None:

@@ -79,8 +79,8 @@ export async function submit(body, key) {
   }
 }
 
-export async function lookAtSession() {
-  const told = await get("/session");
+export async function lookAtSession(signal) {
+  const told = await get("/session", signal);
   session.needsToken = told.needs_token;
   session.loggedIn = told.logged_in || !told.needs_token;
   session.known = true;

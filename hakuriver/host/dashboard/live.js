@@ -32,6 +32,9 @@ const tell = (kind, data) => listeners[kind].forEach((told) => told(data));
 
 const JOBS_KEPT = 30;
 const SILENCE = 40_000;
+// A connection that is begun and not answered: said to be none after the first, given up after the second.
+const SLOW = 2000;
+const UNANSWERED = 10_000;
 let wanted = false;
 let source = null;
 let pause = 500;
@@ -122,7 +125,7 @@ function lost() {
   live.state = "broken";
   timer = setTimeout(async () => {
     try {
-      await lookAtSession();
+      await lookAtSession(AbortSignal.timeout(UNANSWERED));
     } catch {
       /* the host is away still: the next try tells */
     }
@@ -140,8 +143,12 @@ export function retryNow() {
 
 setInterval(() => {
   live.now = Date.now();
+  if (!source) return;
+  const silence = Date.now() - lastHeard;
+  const open = source.readyState === EventSource.OPEN;
   // A host that was cut off says no goodbye; a living one says something every 15 seconds at the latest.
-  if (source && Date.now() - lastHeard > SILENCE && source.readyState === EventSource.OPEN) lost();
+  if (silence > (open ? SILENCE : UNANSWERED)) lost();
+  else if (!open && silence > SLOW && live.state === "live") live.state = "connecting";
 }, 1000);
 
 window.addEventListener("online", retryNow);
