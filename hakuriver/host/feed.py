@@ -219,8 +219,10 @@ class Feed:
         ids = tuple(sorted(changed, reverse=True)[:TASKS_MAX])
         found = self._cluster.tasks(Filter(ids=ids, limit=TASKS_MAX))
         tasks = fitting(found, _CHARACTERS)
-        more = len(changed) > len(ids) or len(found) > len(tasks)
-        return event("tasks", {"revision": revision, "tasks": self._views(tasks), "more": more})
+        told = {"revision": revision, "tasks": self._views(tasks)}
+        told["more"] = len(changed) > len(ids) or len(found) > len(tasks)
+        told["gone"] = [str(task_id) for task_id in set(ids) - {task.id for task in found}]
+        return event("tasks", told)
 
     def _views(self, tasks: list[Task]) -> list[dict[str, Any]]:
         return [task_view(task, self._shared_dir) for task in tasks]

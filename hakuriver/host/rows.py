@@ -347,7 +347,9 @@ class Tx:
         )
 
     def _each_still(self, sql: str, tasks: Iterable[Task]) -> int:
-        return sum(
-            self._sql.execute(sql, (task.id, task.attempt, task.completed_at)).rowcount
-            for task in tasks
-        )
+        count = 0
+        for task in tasks:
+            if self._sql.execute(sql, (task.id, task.attempt, task.completed_at)).rowcount:
+                self.changed.add(task.id)
+                count += 1
+        return count

@@ -95,6 +95,22 @@ def test_a_page_from_before_an_update_says_so_and_can_be_loaded_anew(
     page.see("Live", "node1")
 
 
+def test_tasks_that_are_forgotten_are_gone_from_pages_that_are_open(
+    up: Cluster, page: Browser
+) -> None:
+    for words in ("first", "second"):
+        up.wait_final(up.submit("echo", words))
+    page.open("tasks")
+    page.see("echo first", "2 submissions", "completed 2")
+    with Browser(page.url) as other:
+        other.open("tasks/1")
+        other.see("Task 1", "completed")
+        up.client("prune", "--older-than", "0s", "--yes")
+        page.see("Nothing was submitted yet.")
+        other.see("There is no task 1 any more.")
+        other.unsee("completed")
+
+
 def test_two_pages_see_the_same(up: Cluster, page: Browser) -> None:
     page.open("tasks")
     page.see("Live")

@@ -117,6 +117,19 @@ def test_more_changes_than_are_told_are_said_to_be_more(desk: Desk) -> None:
     assert [each["task_id"] for each in tasks["tasks"]] == ids[:4:-1]
 
 
+def test_tasks_that_are_forgotten_or_lose_their_output_are_told(desk: Desk) -> None:
+    first, second = desk.office.ended(), desk.office.ended()
+    reader = desk.page()
+    kept = [desk.office.task(task_id) for task_id in (first, second)]
+    assert desk.office.store.write(lambda tx: tx.mark_logs_pruned(kept)) == 2
+    (tasks,) = of("tasks", desk.tell(reader))
+    assert [each["logs_pruned"] for each in tasks["tasks"]] == [True, True]
+    assert tasks["gone"] == []
+    assert desk.office.store.write(lambda tx: tx.forget_tasks([kept[0], kept[0]])) == 1
+    (tasks,) = of("tasks", desk.tell(reader))
+    assert (tasks["tasks"], tasks["gone"], tasks["more"]) == ([], [str(first)], False)
+
+
 def test_tasks_with_endless_arguments_end_no_stream(desk: Desk) -> None:
     reader = desk.page()
     for _ in range(15):

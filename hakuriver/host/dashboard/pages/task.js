@@ -19,12 +19,13 @@ export const Task = {
         failure.value = null;
       } catch (error) {
         failure.value = error;
+        if (error.status === 404) task.value = null;
       }
     };
     const changed = (told) => {
       const mine = told.tasks.find((each) => each.task_id === props.id);
       if (mine) task.value = mine;
-      else if (told.more) load();
+      else if (told.more || told.gone.includes(props.id)) load();
     };
     const stops = [listen("tasks", changed), listen("back", load)];
     onBeforeUnmount(() => stops.forEach((stop) => stop()));
