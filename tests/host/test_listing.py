@@ -44,6 +44,7 @@ def test_pages_follow_each_other_and_know_how_many_there_are(full: Office) -> No
     [
         ("train", [1]), ("TRAIN 0.1", [1]), ("ada", [5, 4, 3, 1]), ("ada train", [1]), ("ünï", [2]), ("100%_", [2]),
         ("100%x", []), ("n1", [2]), ("span z", [5]), ("4", [4]), ("nothing", []), ("", [5, 4, 3, 2, 1]),
+        (",", []), ("[", []), ("]", []), ("fc", []), ("u00", []), ("n\xef", [2]), ("0_", []), ("%", [2]), ("\\", []),
     ],
 )  # fmt: skip
 def test_each_word_is_looked_for_everywhere(full: Office, words: str, ids: list[int]) -> None:

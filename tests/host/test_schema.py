@@ -301,7 +301,8 @@ def test_every_filter_has_an_index(connection: sqlite3.Connection, wanted: Filte
     recorder = Recorder(connection)
     Tx(recorder, None).tasks(wanted)  # type: ignore[arg-type]
     (asked,) = recorder.asked
-    assert not scans(connection, *asked)
+    # The words of one command line are no table.
+    assert scans(connection, *asked) <= {"json_each"}
 
 
 @pytest.mark.parametrize("wanted", [Filter(), Filter(text="x")])
@@ -313,4 +314,5 @@ def test_the_newest_tasks_are_found_in_the_order_of_the_table(
     Tx(recorder, None).tasks(wanted)  # type: ignore[arg-type]
     (asked,) = recorder.asked
     steps = plan(connection, *asked)
-    assert steps == ["SCAN tasks"], "backwards by primary key, until the page is full"
+    of_tables = [step for step in steps if "json_each" not in step and "SUBQUERY" not in step]
+    assert of_tables == ["SCAN tasks"], "backwards by primary key, until the page is full"
