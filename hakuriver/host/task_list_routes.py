@@ -91,16 +91,17 @@ def _filter(request: Request) -> Filter:
     except ValueError:
         known = ", ".join(known.value for known in Status)
         raise BadRequest(f"status: {query['status'][:80]!r} is none of {known}") from None
-    ids, words = query.get("ids"), query.get("q", "")
-    if len(words) > WORDS_MAX:
-        raise BadRequest(f"q has {len(words)} characters, at most {WORDS_MAX} are taken")
+    ids, words, text = query.get("ids"), query.get("q", ""), query.get("text", "")
+    for name, given in (("q", words), ("text", text)):
+        if len(given) > WORDS_MAX:
+            raise BadRequest(f"{name} has {len(given)} characters, at most {WORDS_MAX} are taken")
     return Filter(
         statuses=statuses,
         node=query.get("node", ""),
         batch=_given_id(request, "batch"),
         user=query.get("user", ""),
         environment=query.get("environment", ""),
-        text=query.get("text", ""),
+        text=text,
         words=words,
         ids=None if ids is None else tuple(_ids(ids)),
         after=_given_id(request, "after"),

@@ -66,7 +66,8 @@ def test_a_batch_is_told_with_its_first_task_and_why_that_waits(office: Office) 
 
 @pytest.mark.parametrize(
     "query",
-    [{"sort": "colour"}, {"sort": "--id"}, {"page": "0"}, {"page": "x"}, {"page": "1", "limit": "1001"}, {"q": "x" * 301}],
+    [{"sort": "colour"}, {"sort": "--id"}, {"page": "0"}, {"page": "x"}, {"page": "1", "limit": "1001"}, {"q": "x" * 301},
+     {"text": "x " * 2000}],
     ids=str,
 )  # fmt: skip
 def test_what_cannot_be_asked_for_is_a_bad_request(office: Office, query: dict[str, str]) -> None:
