@@ -71,7 +71,7 @@ class Filter:
                 conditions.append(f"{column} IN ({','.join('?' * len(chosen))})")
                 values += [getattr(value, "value", value) for value in chosen]
         for words, others in ((self.text, ("message",)), (self.words, _ANYWHERE)):
-            for word in words.split():
+            for word in dict.fromkeys(words.split()):
                 places = " || ' ' || ".join(f"IFNULL({column}, '')" for column in others)
                 conditions.append(f"({_IN_ARGV} OR {places} LIKE ? ESCAPE '\\')")
                 values += [

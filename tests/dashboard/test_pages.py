@@ -260,6 +260,48 @@ def test_a_batch_is_one_row_with_its_progress_and_opens_to_its_tasks(
     wait_until(lambda: up.task("3")["attempt"] == 2)
 
 
+def test_a_batch_that_is_closed_before_its_tasks_have_come_stays_closed(
+    up: Cluster, page: Browser
+) -> None:
+    up.submit_all("true", targets=["node1", "node1"])
+    page.open("tasks")
+    page.see("2 tasks")
+    slow_down(page, "/tasks?batch=", 800)
+    page.click("Tasks of batch 1")
+    page.click("Tasks of batch 1")
+    wait_until(lambda: page.script("return window.answered"))
+    assert page.one(".fold").get_attribute("aria-expanded") == "false"
+    assert not page.all("tr.inside")
+
+
+def test_a_slow_answer_arrives_however_much_changes_meanwhile(up: Cluster, page: Browser) -> None:
+    page.open("tasks")
+    page.see("Nothing was submitted yet.")
+    slow_down(page, "/batches?", 3000)
+    page.script(
+        "import('/dashboard/live.js').then((live) =>"
+        " setInterval(() => live.EVENTS.tasks({revision: 1, tasks: [], more: true, gone: []}), 200))"
+    )
+    up.submit("sleep", "600")
+    page.see("sleep 600")
+
+
+def slow_down(page: Browser, path: str, milliseconds: int) -> None:
+    """Answers to requests that begin so are late; window.answered tells that one has come."""
+    page.script(
+        "const [begin, late] = arguments; const real = fetch;"
+        "window.fetch = async (path, more = {}) => {"
+        " if (!path.startsWith(begin)) return real(path, more);"
+        " await new Promise((go, stop) => { setTimeout(go, late);"
+        "  more.signal?.addEventListener('abort', () => stop(more.signal.reason)); });"
+        " const answer = await real(path, more);"
+        " setTimeout(() => { window.answered = true; }, 200);"
+        " return answer; }",
+        path,
+        milliseconds,
+    )
+
+
 def test_a_whole_batch_is_killed_with_one_button(up: Cluster, page: Browser) -> None:
     up.client("submit", "--sweep", "--", "sleep", "span:{600..620}")
     page.open("tasks")

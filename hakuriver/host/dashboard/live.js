@@ -19,10 +19,10 @@ export const live = reactive({
   now: Date.now(),
 });
 
-const listeners = { tasks: new Set(), sample: new Set(), back: new Set() };
+const listeners = { tasks: new Set(), counts: new Set(), sample: new Set(), back: new Set() };
 
 // Call `told` with the data of each event of a kind until the function that is returned is called.
-// tasks: changed tasks; sample: a point of the charts; back: the connection is there again, anything may have changed.
+// tasks: changed tasks; counts: how many there are, and why they wait; sample: a point of the charts; back: the connection is there again, anything may have changed.
 export function listen(kind, told) {
   listeners[kind].add(told);
   return () => listeners[kind].delete(told);
@@ -77,6 +77,7 @@ export const EVENTS = {
     live.counts = data.by_status;
     live.waiting = data.waiting;
     live.failures = data.failures;
+    tell("counts", data);
   },
   tasks: (data) => tell("tasks", data),
   jobs(data) {

@@ -112,14 +112,19 @@ export const Tasks = {
 
     const loadFold = async (id) => {
       try {
-        folds[id] = await getPage(`/tasks${query({ batch: id, page: 1, limit: FOLD, sort: "id" })}`);
+        const told = await getPage(`/tasks${query({ batch: id, page: 1, limit: FOLD, sort: "id" })}`);
+        // It may have been closed meanwhile.
+        if (folds[id]) folds[id] = told;
       } catch (error) {
         failure.value = error;
       }
     };
     const fold = (id) => {
       if (folds[id]) delete folds[id];
-      else loadFold(id);
+      else {
+        folds[id] = { rows: [], total: 0 };
+        loadFold(id);
+      }
     };
 
     // Rows change where they are; what comes and goes is asked for now and then.
@@ -127,7 +132,9 @@ export const Tasks = {
     const soon = () => {
       waiting ??= setTimeout(() => {
         waiting = null;
-        load();
+        // What is under way is not given up for the same once more: else a slow answer would never come.
+        if (loading.value) soon();
+        else load();
       }, 2000);
     };
     const changed = (told) => {
@@ -137,7 +144,7 @@ export const Tasks = {
       for (const known of Object.values(folds)) known.rows = known.rows.map(fresh);
       soon();
     };
-    const stops = [listen("tasks", changed), listen("back", load)];
+    const stops = [listen("tasks", changed), listen("counts", soon), listen("back", load)];
     onBeforeUnmount(() => {
       stops.forEach((stop) => stop());
       clearTimeout(waiting);
