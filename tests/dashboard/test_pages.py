@@ -350,6 +350,40 @@ def test_a_task_is_paused_resumed_and_killed_on_its_page(up: Cluster, page: Brow
     assert up.wait_final(task_id)["status"] == "killed"
 
 
+def test_why_a_task_waits_is_kept_up_though_the_task_does_not_change(
+    up: Cluster, page: Browser
+) -> None:
+    up.submit("sleep", "600")
+    waits = up.submit("true", required_cores=4)
+    page.open(f"tasks/{waits}")
+    page.see("waiting", "Waits: ")
+    page.unsee("a new disk")
+    with Browser(page.url) as other:
+        other.open("tasks")
+        other.see("waiting", "true")
+        up.api("POST", "/nodes/node1/drain", {"reason": "a new disk"})
+        page.see("a new disk")
+        other.see("a new disk")
+
+
+def test_an_answer_from_before_a_change_does_not_undo_it(up: Cluster, page: Browser) -> None:
+    task_id = up.submit("sleep", "600")
+    up.wait_status(task_id, "running")
+    page.open("tasks")
+    page.see("running")
+    page.script(
+        "const real = fetch; window.fetch = async (path, more) => { const answer = await real(path, more);"
+        " if (path.startsWith('/status/')) { window.asked = true; await new Promise((go) => setTimeout(go, 3000));"
+        " setTimeout(() => { window.answered = true; }, 200); } return answer; }"
+    )
+    page.open(f"tasks/{task_id}")
+    wait_until(lambda: page.script("return window.asked"))
+    up.client("kill", task_id)
+    page.see("killed")
+    wait_until(lambda: page.script("return window.answered"))
+    page.one(".badge.is-killed")
+
+
 def test_a_task_shows_everything_that_is_known_of_it(up: Cluster, page: Browser) -> None:
     task_id = up.submit("sh", "-c", "exit 5", "it's", env_vars={"COLOUR": "blue"}, user="ada")
     up.wait_final(task_id)

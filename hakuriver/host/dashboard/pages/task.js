@@ -3,32 +3,53 @@ import { onBeforeUnmount, ref, shallowRef } from "../vendor/vue.js";
 import { get } from "../api.js";
 import { button, code, dd, div, dl, dt, li, p, pre, small, span, ul, use } from "../dom.js";
 import { bytes, commandLine, duration, number, runTime, shownCommand, time, wholeTime } from "../format.js";
-import { hostNow, listen } from "../live.js";
+import { hostNow, listen, live } from "../live.js";
 import { Output } from "../output.js";
 import { badge, card, copyButton, failureBox, link } from "../parts.js";
 import { taskButtons } from "../task-parts.js";
+
+const REASONS = 5000;
 
 export const Task = {
   props: { id: String },
   setup(props) {
     const task = shallowRef(null);
     const failure = ref(null);
+    // An answer may come after a change that it does not know of yet.
+    let newest = 0;
+    const take = (told) => {
+      if (told.revision < newest) return;
+      newest = told.revision;
+      task.value = told;
+    };
     const load = async () => {
       try {
-        task.value = await get(`/status/${encodeURIComponent(props.id)}`);
+        take(await get(`/status/${encodeURIComponent(props.id)}`));
         failure.value = null;
       } catch (error) {
         failure.value = error;
         if (error.status === 404) task.value = null;
       }
     };
+    // A host may come back with an older database.
+    const anew = () => {
+      newest = 0;
+      load();
+    };
     const changed = (told) => {
       const mine = told.tasks.find((each) => each.task_id === props.id);
-      if (mine) task.value = mine;
+      if (mine) take(mine);
       else if (told.more || told.gone.includes(props.id)) load();
     };
-    const stops = [listen("tasks", changed), listen("back", load)];
-    onBeforeUnmount(() => stops.forEach((stop) => stop()));
+    const stops = [listen("tasks", changed), listen("back", anew)];
+    // Why it waits changes without the task.
+    const asking = setInterval(() => {
+      if (task.value?.status === "pending" && live.state === "live" && !document.hidden) load();
+    }, REASONS);
+    onBeforeUnmount(() => {
+      stops.forEach((stop) => stop());
+      clearInterval(asking);
+    });
     load();
     return () => {
       const known = task.value;
