@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ _POLICY = (
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Nothing from elsewhere, no script in the text of a page. xterm.js and uPlot set styles by hand."""
+
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 
 _BARE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>HakuRiver</title>
 <h1>The dashboard is not in this copy</h1>
@@ -62,10 +65,11 @@ def _answer(request: Request, page: Page) -> Response:
         ("Content-Security-Policy", _POLICY),
         ("Vary", "Accept-Encoding, Accept"),
     ]
-    known = map(str.strip, request.headers.get("if-none-match", "").split(","))
-    if page.tag in known:
+    # A proxy that compresses marks our tag as a weak one.
+    given = request.headers.get("if-none-match", "").split(",")
+    if {page.tag, "*"} & {tag.strip().removeprefix("W/") for tag in given}:
         return Response(304, b"", tuple(headers), page.content_type)
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if _GZIP.search(request.headers.get("accept-encoding", "")):
         headers.append(("Content-Encoding", "gzip"))
         return Response(200, page.zipped, tuple(headers), page.content_type)
     return Response(200, page.body, tuple(headers), page.content_type)

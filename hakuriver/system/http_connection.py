@@ -341,6 +341,10 @@ _ALWAYS = (
 """What keeps browsers from doing more with an answer than to show it; pages bring their own policy."""
 
 
+_WITHOUT_BODY = (HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+"""A length of 0 would be one that a cache takes for that of what it has kept."""
+
+
 def encode(response: Response, *, close: bool, with_body: bool = True) -> bytes:
     """Head and, if it is bytes, body."""
     body = response.body if isinstance(response.body, bytes) else b""
@@ -356,7 +360,7 @@ def encode(response: Response, *, close: bool, with_body: bool = True) -> bytes:
     lines = [
         f"HTTP/1.1 {response.status} {phrase}",
         f"Date: {formatdate(usegmt=True)}",
-        *([] if response.status == HTTPStatus.SWITCHING_PROTOCOLS else about_body),
+        *([] if response.status in _WITHOUT_BODY else about_body),
         *(f"{name}: {value}" for name, value in response.headers),
         *(f"{name}: {value}" for name, value in _ALWAYS if name not in given),
         *(["Connection: close"] if close else []),

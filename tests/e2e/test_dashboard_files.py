@@ -58,8 +58,14 @@ def test_files_are_compressed_and_not_sent_twice(closed: Cluster) -> None:
     _, zipped, content = fetch(closed, "/dashboard/app.js", Accept_Encoding="gzip, br")
     assert zipped["Content-Encoding"] == "gzip"
     assert gzip.decompress(content) == body
-    status, _, nothing = fetch(closed, "/dashboard/app.js", If_None_Match=headers["ETag"])
-    assert (status, nothing) == (304, b"")
+    for coding in ("gzip;q=0", "br, gzip ; q=0.000", "identity"):
+        _, plain, content = fetch(closed, "/dashboard/app.js", Accept_Encoding=coding)
+        assert (plain["Content-Encoding"], content) == (None, body), coding
+    tag = headers["ETag"]
+    for known in (tag, f'"another", {tag}', f"W/{tag}", "*"):
+        status, about, nothing = fetch(closed, "/dashboard/app.js", If_None_Match=known)
+        assert (status, about["Content-Length"], nothing) == (304, None, b""), known
+    assert fetch(closed, "/dashboard/app.js", If_None_Match='"another"')[0] == 200
 
 
 @pytest.mark.parametrize(
