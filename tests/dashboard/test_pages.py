@@ -175,6 +175,8 @@ def test_more_tasks_of_a_node_than_its_page_shows_are_counted(up: Cluster, page:
 def test_an_unknown_node_and_an_unknown_page_say_so(page: Browser) -> None:
     page.open("nodes/nowhere")
     page.see("There is no node nowhere.")
+    page.open("nodes/constructor")
+    page.see("There is no node constructor.")
     page.open("nothing/here")
     page.see("There is no such page.")
     page.open("tasks/4711")
