@@ -111,6 +111,26 @@ def test_tasks_that_are_forgotten_are_gone_from_pages_that_are_open(
         other.unsee("completed")
 
 
+def test_a_list_is_read_out_when_it_is_asked_for_not_whenever_it_changes(
+    up: Cluster, page: Browser
+) -> None:
+    up.submit("sleep", "600")
+    page.open("tasks")
+    page.see("1 submission")
+    page.script(
+        "window.said = []; const look = () => { const text ="
+        " [...document.querySelectorAll('[role=status]')].map((each) => each.textContent).join('|');"
+        " if (text !== window.said.at(-1)) window.said.push(text); };"
+        " look(); new MutationObserver(look).observe(document.body, {childList: true, characterData: true, subtree: true})"
+    )
+    up.submit("sleep", "601")
+    page.see("2 submissions")
+    assert len(page.script("return window.said")) == 1
+    page.fill("Search", "601")
+    page.see("1 submission")
+    wait_until(lambda: "1 submission" in page.script("return window.said")[-1])
+
+
 def test_two_pages_see_the_same(up: Cluster, page: Browser) -> None:
     page.open("tasks")
     page.see("Live")

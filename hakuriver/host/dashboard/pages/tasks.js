@@ -57,6 +57,8 @@ export const Tasks = {
     // With what they are rows of: while another list is being fetched, the one before is still shown.
     const shown = shallowRef({ batches: grouped.value, rows: [] });
     const total = ref(null);
+    // Said to who cannot see the list, once for each that was asked for: not whenever somebody submits something.
+    const said = ref("");
     const failure = ref(null);
     const loading = ref(false);
     const environments = useEnvironmentNames();
@@ -151,7 +153,11 @@ export const Tasks = {
       clearTimeout(typing);
       asked?.abort();
     });
-    watch(() => JSON.stringify([filters.value, grouped.value, sort.value, page.value]), load, { immediate: true });
+    const look = async () => {
+      await load();
+      if (total.value !== null) said.value = counted(total.value, shown.value.batches);
+    };
+    watch(() => JSON.stringify([filters.value, grouped.value, sort.value, page.value]), look, { immediate: true });
 
     return () =>
       div(
@@ -187,6 +193,7 @@ export const Tasks = {
           ),
           shown.value.rows.length || total.value === null ? null : nothing(filters.value),
           pager(page.value, total.value, shown.value.batches),
+          span({ class: "offscreen", role: "status" }, said.value),
         ),
       );
   },
@@ -394,6 +401,8 @@ function batchRows(batch, folds, fold) {
   return rows;
 }
 
+const counted = (total, grouped) => plural(total, grouped ? "submission" : "task");
+
 function pager(page, total, grouped) {
   if (total === null || Number.isNaN(total)) return null;
   const last = Math.max(Math.ceil(total / PAGE), 1);
@@ -404,7 +413,7 @@ function pager(page, total, grouped) {
   });
   return div(
     { class: "pager" },
-    p({ role: "status" }, grouped ? plural(total, "submission") : plural(total, "task")),
+    p(counted(total, grouped)),
     last > 1
       ? div(
           { class: "buttons" },
