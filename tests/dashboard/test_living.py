@@ -186,6 +186,26 @@ def test_everything_is_reached_by_keyboard(up: Cluster, page: Browser) -> None:
     assert (up.node() or {})["drained"] is None
 
 
+@pytest.mark.parametrize("size", [(1280, 500), (390, 600)], ids=["desk", "phone"])
+def test_what_has_the_focus_is_not_behind_the_edges_of_the_page(
+    page: Browser, size: tuple[int, int]
+) -> None:
+    page.resize(size)
+    page.open("submit")
+    page.see("Live" if size[0] > 760 else "New task", "node1")
+    page.one("main textarea").click()
+    hidden = (
+        "const one = document.activeElement.getBoundingClientRect();"
+        "const behind = (edge) => { const box = document.querySelector(edge).getBoundingClientRect();"
+        " return box.height > 0 && one.top >= box.top - 1 && one.bottom <= box.bottom + 1 &&"
+        "  document.activeElement.closest('main'); };"
+        "return ['.top', '.bottom-nav'].some(behind)"
+    )
+    for key in (Keys.TAB,) * 10 + (Keys.SHIFT + Keys.TAB,) * 10:
+        page.keys(key)
+        wait_until(lambda: not page.script(hidden), message="the focus is seen", timeout=3)
+
+
 def test_the_focus_comes_back_however_a_dialog_ends(up: Cluster, page: Browser) -> None:
     focused = "return document.activeElement.innerText"
     page.open("nodes")
