@@ -5,6 +5,7 @@ One transaction per message; no network call happens here. Decisions are made in
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -47,7 +48,7 @@ from hakuriver.system.plain import plain
 
 log = logging.getLogger(__name__)
 
-_MESSAGE_CHARACTERS = 4 << 20
+_MESSAGE_BYTES = 4 << 20
 _REMEMBERED = 1000
 _NAMED = 10
 
@@ -378,8 +379,9 @@ def _fitting(orders: list[RunOrder]) -> list[RunOrder]:
     total = 0
     fitting: list[RunOrder] = []
     for order in orders:
-        total += sum(map(len, order.argv)) + sum(len(value) for _, value in order.env)
-        if fitting and total > _MESSAGE_CHARACTERS:
+        # As it travels: JSON makes six bytes of a byte that is no text, and up to twelve of a character.
+        total += len(json.dumps((order.argv, order.env, order.mounts)))
+        if fitting and total > _MESSAGE_BYTES:
             break
         fitting.append(order)
     return fitting

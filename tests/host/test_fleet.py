@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from hakuriver.host.rows import Tx
 from hakuriver.model.errors import Conflict, NotFound
 from hakuriver.model.messages import Held, Report, Reports
 from hakuriver.model.task import Ended, Observed, RefusedByNode, Result, State, Status, Wish
+from hakuriver.system.http_connection import Limits
 from tests.host.office import INTERVAL, RUNNING, SILENCE, Office, node
 
 # Registration
@@ -196,6 +198,19 @@ def test_a_try_that_fails_after_the_task_was_given_up_still_counts(office: Offic
     office.fleet.undelivered("n1", orders, refused=True)
     office.fleet.scan()
     assert office.task(task_id).status is Status.PENDING
+
+
+def test_a_message_is_no_larger_than_a_runner_takes_whatever_json_makes_of_it(
+    office: Office,
+) -> None:
+    """A refused message would be sent again for ever, and the node be told nothing any more."""
+    for _ in range(2):
+        office.assigned(arguments=["\udc80" * 120_000] * 15)
+    sizes = []
+    while (orders := office.send()) is not None:
+        sizes.append(len(json.dumps(orders.to_json())))
+    assert len(sizes) == 2
+    assert max(sizes) < Limits().body_bytes
 
 
 def test_an_order_that_is_taken_back_while_it_is_being_sent_is_not_sent(office: Office) -> None:

@@ -78,7 +78,7 @@ def test_no_task_is_lost_and_none_runs_twice(
 
 
 def run(simulation: Simulation) -> None:
-    with patch.object(fleet, "_MESSAGE_CHARACTERS", simulation.message_characters):
+    with patch.object(fleet, "_MESSAGE_BYTES", simulation.message_characters):
         storm_and_calm(simulation)
 
 
