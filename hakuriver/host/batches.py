@@ -57,10 +57,10 @@ class Batches:
             counts = tx.batch(batch_id)
             if not counts:
                 raise _unknown(batch_id)
-            over = [status for status in _NOT_COMPLETED if status.value in counts]
-            firsts = [_tasks(tx, batch_id, status, first=True) for status in over]
-            failed = sorted((found[0] for found in firsts), key=lambda task: task.id)
-            return Batch(batch_id, counts, failed[0] if failed else None)
+            firsts = [tx.first_of_batch(batch_id, status) for status in _NOT_COMPLETED]
+            failed = [task for task in firsts if task is not None]
+            first = min(failed, key=lambda task: task.id) if failed else None
+            return Batch(batch_id, counts, first)
 
     def kill(self, batch_id: int) -> int:
         """Those that wait at once, others when their nodes say so; how many. Raises NotFound."""
@@ -101,11 +101,10 @@ class Batches:
         return _tasks(tx, batch_id, status)
 
 
-def _tasks(tx: Tx, batch_id: int, status: Status, *, first: bool = False) -> list[Task]:
+def _tasks(tx: Tx, batch_id: int, status: Status) -> list[Task]:
     """By id, rising."""
     wanted = Filter(statuses=(status,), batch=batch_id, limit=TASKS_MAX)
-    found = tx.tasks(wanted)
-    return sorted(found, key=lambda task: task.id)[: 1 if first else None]
+    return sorted(tx.tasks(wanted), key=lambda task: task.id)
 
 
 def _unknown(batch_id: int) -> NotFound:

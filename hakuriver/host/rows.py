@@ -16,7 +16,7 @@ from hakuriver.host.schema import LIVE
 from hakuriver.model.messages import RunOrder, Seq
 from hakuriver.model.node import NodeInfo
 from hakuriver.model.node_messages import node_from_json, node_to_json
-from hakuriver.model.task import Task
+from hakuriver.model.task import Status, Task
 from hakuriver.model.units import milli
 
 
@@ -101,6 +101,14 @@ class Tx:
             "SELECT status, COUNT(*) FROM tasks WHERE batch_id = ? GROUP BY status", (batch_id,)
         )
         return {row[0]: row[1] for row in rows}
+
+    def first_of_batch(self, batch_id: int, status: Status) -> Task | None:
+        """Its task of this status with the lowest id: who waits for a batch asks again and again."""
+        row = self._sql.execute(
+            "SELECT * FROM tasks WHERE batch_id = ? AND status = ? ORDER BY task_id LIMIT 1",
+            (batch_id, status.value),
+        ).fetchone()
+        return None if row is None else task_of(row)
 
     def add_tasks(self, tasks: Iterable[Task]) -> None:
         self._sql.executemany(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
+from hakuriver.host import rows
 from hakuriver.host.batches import Batches
+from hakuriver.host.records import task_of
 from hakuriver.model.errors import Conflict, NotFound
 from hakuriver.model.node import Capacity
-from hakuriver.model.task import Status, Wish
+from hakuriver.model.task import Status, Task, Wish
 from tests.host.office import Office
 
 
@@ -60,6 +64,24 @@ def test_a_batch_is_counted_and_its_first_failure_is_named(
     assert (found.total, found.by_status) == (4, {"killed": 2, "pending": 2})
     assert found.first_failed is not None
     assert found.first_failed.id == ids[1]
+
+
+def test_how_far_a_batch_is_costs_the_same_however_many_of_it_failed(
+    office: Office, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for it asks twice a second."""
+    ids = [int(task_id) for task_id in office.submit(sweep=sweep(50))["task_ids"]]
+    batches.kill(ids[0])
+    made: list[int] = []
+
+    def counted(row: sqlite3.Row) -> Task:
+        made.append(row["task_id"])
+        return task_of(row)
+
+    monkeypatch.setattr(rows, "task_of", counted)
+    first = batches.get(ids[0]).first_failed
+    assert first is not None
+    assert made == [first.id] == [ids[0]]
 
 
 def test_killing_a_batch_reaches_what_waits_and_what_runs(office: Office, batches: Batches) -> None:

@@ -237,6 +237,7 @@ def everything(tx: Tx) -> None:
     tx.meta("a")
     tx.last_task_id()
     tx.batch(1)
+    tx.first_of_batch(1, Status.FAILED)
     tx.first_waiting(3)
     tx.last_failures(3)
     for with_logs in (False, True):
