@@ -149,6 +149,9 @@ class Fleet:
             )
         if known is not None and known.info.incarnation > info.incarnation:
             log.warning("node %s has a lower incarnation than before", info.name)
+        if known is not None and known.info.incarnation != info.incarnation:
+            # A disk that lost what it had confirmed, or an older copy of it: all is told again.
+            self._accepted.pop(info.name, None)
         replaced = known is not None and known.info.instance != info.instance
         for other in self._registry.all():
             if other.online and other.info.name != info.name and other.info.boot == info.boot:

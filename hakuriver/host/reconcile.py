@@ -163,7 +163,9 @@ def reconcile(
     held = {entry.key for entry in heartbeat.held}
     for task_id, seq in seqs.items():
         task = tasks[task_id]
-        if (task.id, task.attempt) not in held and seq <= heartbeat.orders_seen:
+        # What an earlier incarnation has reported was in its ledger, whatever that has seen since.
+        seen = seq <= heartbeat.orders_seen or 0 < task.incarnation < heartbeat.incarnation
+        if seen and (task.id, task.attempt) not in held:
             changed += _missing(task, heartbeat, now)
     return Reconciled(tuple(changed), frozenset(kill), tuple(complaints))
 

@@ -73,6 +73,23 @@ def test_a_restarted_runner_registers_at_once_and_keeps_its_tasks(office: Office
     assert office.task(running).status is Status.RUNNING
 
 
+def test_a_runner_whose_ledger_lost_its_last_transactions_is_told_again(office: Office) -> None:
+    """Power failed, and the disk had not kept what it had confirmed; or an older copy was put back."""
+    reported, taken, killed = office.running(), office.assigned(), office.assigned()
+    office.send()
+    office.cluster.kill(killed)
+    office.send()
+    office.join(incarnation=2)
+    orders = office.send()
+    assert orders is not None
+    assert [order.task for order in orders.orders] == [taken, killed]
+    assert [wish.task for wish in orders.wishes] == [killed]
+    office.beat(incarnation=2)
+    assert office.task(reported).status is Status.FAILED
+    assert office.task(reported).message == "n1 came back without it; how far it got is unknown"
+    assert office.task(taken).status is Status.ASSIGNING
+
+
 def test_a_drained_node_stays_drained_when_it_registers_again(office: Office) -> None:
     office.cluster.drain("n1", "x")
     office.fleet.register(node(incarnation=2))
