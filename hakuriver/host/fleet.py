@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ class Fleet:
         self._started_at = monotonic()
         # Taken on by a runner; told again after a restart of ours, which is harmless.
         self._accepted: dict[str, OrdersAnswer] = {}
+        # Nodes come and go one at a time: database and registry have to agree on who is there.
+        self._coming_and_going = threading.RLock()
 
     # What runners are told
 
@@ -141,8 +144,24 @@ class Fleet:
 
     def register(self, info: NodeInfo) -> RegisterAnswer:
         """Raises Conflict if another runner of that name is at work."""
-        known = self._registry.get(info.name)
-        if known is not None and known.info.instance != info.instance and self._fresh(known):
+        for other in self._registry.all():
+            if other.online and other.info.name != info.name and other.info.boot == info.boot:
+                log.warning(
+                    "nodes %s and %s are on one machine, whose cores and memory count twice then;"
+                    " divide them with runner.cores and runner.memory",
+                    other.info.name,
+                    info.name,
+                )
+        with self._coming_and_going:
+            self._come(info, self._registry.get(info.name))
+        log.info("node %s registered at %s (%s)", info.name, info.url, info.version)
+        self._on_orders(info.name)
+        self._on_room()
+        return RegisterAnswer(self._identity.cluster, self._timing.interval)
+
+    def _come(self, info: NodeInfo, known: NodeState | None) -> None:
+        replaced = known is not None and known.info.instance != info.instance
+        if known is not None and replaced and self._fresh(known):
             raise Conflict(
                 f"a node named {info.name} is at work already, at {known.info.url}",
                 "Give this one another name: runner --name NAME, or runner.name in its config.",
@@ -152,22 +171,8 @@ class Fleet:
         if known is not None and known.info.incarnation != info.incarnation:
             # A disk that lost what it had confirmed, or an older copy of it: all is told again.
             self._accepted.pop(info.name, None)
-        replaced = known is not None and known.info.instance != info.instance
-        for other in self._registry.all():
-            if other.online and other.info.name != info.name and other.info.boot == info.boot:
-                log.warning(
-                    "nodes %s and %s are on one machine, whose cores and memory count twice then;"
-                    " divide them with runner.cores and runner.memory",
-                    other.info.name,
-                    info.name,
-                )
-        changes = self._store.write(lambda tx: self._register(tx, info, replaced))
-        log_changes(changes)
+        log_changes(self._store.write(lambda tx: self._register(tx, info, replaced)))
         self._registry.register(info, now=self._monotonic())
-        log.info("node %s registered at %s (%s)", info.name, info.url, info.version)
-        self._on_orders(info.name)
-        self._on_room()
-        return RegisterAnswer(self._identity.cluster, self._timing.interval)
 
     def stranger(self, body: Mapping[str, Any]) -> Conflict:
         """What to answer to a runner of another protocol: its node says so too, and gets no tasks.
@@ -325,10 +330,11 @@ class Fleet:
         come back, it registers as any new one does, and what it still holds is killed. Raises
         NotFound, or Conflict while it is there, may be there, or (without force) holds tasks.
         """
-        changes, waiting = self._store.write(lambda tx: self._remove(tx, name, force, by))
+        with self._coming_and_going:
+            changes, waiting = self._store.write(lambda tx: self._remove(tx, name, force, by))
+            self._registry.remove(name)
+            self._accepted.pop(name, None)
         log_changes(changes)
-        self._registry.remove(name)
-        self._accepted.pop(name, None)
         log.info("node %s removed by %s", name, by or "somebody")
         self._on_room()
         return [after for _, after in changes], waiting

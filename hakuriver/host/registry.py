@@ -122,10 +122,9 @@ class Registry:
                 self._nodes[name] = replace(node, info=info)
 
     def remove(self, name: str) -> None:
-        """Unless it has been heard of meanwhile."""
+        """Should it have been heard of meanwhile, it has to register first."""
         with self._lock:
-            if name in self._nodes and not self._nodes[name].online:
-                del self._nodes[name]
+            self._nodes.pop(name, None)
 
     def silent_since(self, deadline: float) -> list[str]:
         """Mark the nodes that were not heard of after the deadline as offline, and name them.

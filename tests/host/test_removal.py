@@ -35,6 +35,30 @@ def test_a_node_is_not_gone_because_the_host_has_just_started(office: Office) ->
     assert remove(office) == []
 
 
+def test_a_node_that_is_heard_of_while_it_is_removed_has_to_register_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is gone from the database by then: tasks given to it would be nobody's after a restart."""
+    office.silence()
+    real = office.registry.remove
+
+    def heard_of(name: str) -> None:
+        office.beat(name)
+        real(name)
+
+    monkeypatch.setattr(office.registry, "remove", heard_of)
+    remove(office)
+    assert names(office) == []
+    with pytest.raises(NotFound):
+        office.beat()
+    office.join(incarnation=1)
+    task_id = office.running()
+    office.restart()
+    assert names(office) == ["n1"]
+    office.silence()
+    assert office.task(task_id).status is Status.LOST
+
+
 def test_an_unknown_node_cannot_be_removed(office: Office) -> None:
     with pytest.raises(NotFound, match="n9"):
         remove(office, "n9")
