@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hakuriver.host.changes import log_changes
-from hakuriver.host.identity import Ids
+from hakuriver.host.identity import Ids, NoneLeft
 from hakuriver.host.listing import Filter, Page
 from hakuriver.host.placement import (
     NO_SUPPLY,
@@ -100,9 +100,14 @@ class Cluster:
     ) -> dict[str, Any]:
         """The answer, with a task for each target that is known. Raises Refused."""
         body_hash = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        answer = self.store.write(lambda tx: self._submit(tx, submission, key, body_hash))
-        self._on_room()
-        return answer
+        while True:
+            try:
+                answer = self.store.write(lambda tx: self._submit(tx, submission, key, body_hash))
+            except NoneLeft as short:
+                self._ids.reserve(short.count)
+            else:
+                self._on_room()
+                return answer
 
     def _submit(self, tx: Tx, submission: Submission, key: str, body_hash: str) -> dict[str, Any]:
         earlier = tx.submission(key) if key else None
@@ -193,12 +198,12 @@ class Cluster:
         self, tx: Tx, spec: TaskSpec, submission: Submission, targets: list[Target | None]
     ) -> list[Task]:
         """One for each target and combination; one batch."""
+        ids = self._ids.take(len(targets) * submission.count)
         specs = [
             replace(spec, argv=argv, env=env, target=target)
             for target in targets
             for argv, env in submission.commands()
         ]
-        ids = self._ids.take(len(specs))
         now = self._clock()
         tasks = [
             Task(task_id, ids[0], each, Status.PENDING, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -65,31 +66,52 @@ def write_identity(shared_dir: Path, identity: Identity) -> None:
         ) from None
 
 
+class NoneLeft(Exception):
+    """So many ids are not covered by the file: reserve() them, outside the transaction."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} ids are not reserved")
+        self.count = count
+
+
 class Ids:
-    """Gives out task ids; the file is advanced a block at a time."""
+    """Gives out task ids; the file is advanced a block at a time.
+
+    Never within a transaction: a dead file server may hold whoever touches the file for ever, and all
+    others would wait for the transaction.
+    """
 
     def __init__(self, shared_dir: Path, identity: Identity, next_id: int) -> None:
         self._shared_dir = shared_dir
         self.identity = identity
         self._next = next_id
+        self._moving = threading.Lock()
 
     def take(self, count: int = 1) -> range:
-        """The next ids. Raises Unavailable if a new block is due and the file cannot be written.
+        """The next ids. Raises NoneLeft.
 
         Called by one thread at a time: within the writing transaction.
         """
         if self._next + count > self.identity.next_id:
-            self._move(self._next + max(count, BLOCK))
+            raise NoneLeft(count)
         self._next += count
         return range(self._next - count, self._next)
+
+    def reserve(self, count: int) -> None:
+        """Cover so many by the file; others may take them first. Raises Unavailable if it cannot be
+        written."""
+        with self._moving:
+            if self._next + count > self.identity.next_id:
+                self._move(self._next + max(count, BLOCK))
 
     def close(self) -> None:
         """Give back what is left of the block. Without it, after a kill -9, those ids are skipped.
 
         Raises Unavailable.
         """
-        if self._next < self.identity.next_id:
-            self._move(self._next)
+        with self._moving:
+            if self._next < self.identity.next_id:
+                self._move(self._next)
 
     def _move(self, next_id: int) -> None:
         """Only in the file that is there: below a mount that went away lies an empty folder, which a

@@ -45,6 +45,11 @@ class Submission:
     mounts: tuple[str, ...] | None
     user: str
 
+    @property
+    def count(self) -> int:
+        """How many commands it stands for, on each target."""
+        return 1 if self.sweep is None else self.sweep.total
+
     def commands(self) -> Iterator[tuple[tuple[str, ...], tuple[tuple[str, str], ...]]]:
         """Command line and environment of each task, in order."""
         if self.sweep is None:
@@ -85,7 +90,7 @@ def read_submission(document: object) -> Submission:
             mounts=mounts,
             user=fields.text("user", "")[:256],
         )
-    check_count((sweep.total if sweep else 1) * max(len(submission.targets), 1))
+    check_count(submission.count * max(len(submission.targets), 1))
     for words, variables in submission.commands():
         check_argv(words)
         check_total(words, variables)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hakuriver.host import identity
 from hakuriver.host.cluster import Defaults
 from hakuriver.host.placement import Supply
 from hakuriver.model.errors import Conflict, NotFound, Refused
@@ -31,6 +34,34 @@ def test_what_was_accepted_is_there_after_a_kill(office: Office) -> None:
     office.restart()
     spec = office.task(1).spec
     assert (spec.argv, spec.env, spec.user) == (("true", "\udcff", ""), (("A", "\udc80"),), "me")
+
+
+def test_a_file_server_that_does_not_answer_holds_nobody_but_who_submits(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new block of ids is written to the shared directory: never while others wait for it."""
+    running, came, dead = office.running(), threading.Event(), threading.Event()
+    real = identity.read_identity
+
+    def held(folder: Path) -> Any:
+        came.set()
+        assert dead.wait(30)
+        return real(folder)
+
+    monkeypatch.setattr(identity, "read_identity", held)
+    axis = [str(number) for number in range(2 * identity.BLOCK)]
+    many = {"words": [["echo"], [0]], "axes": [axis], "names": [""], "zipped": False}
+    submitting = threading.Thread(target=lambda: office.submit(sweep=many), daemon=True)
+    submitting.start()
+    assert came.wait(30)
+    others = threading.Thread(target=lambda: office.cluster.kill(running), daemon=True)
+    others.start()
+    others.join(10)
+    assert office.task(running).wish is Wish.KILL
+    assert office.one() == running + 1, "of the block that there is"
+    dead.set()
+    submitting.join(30)
+    assert len(office.all()) == 2 + len(axis)
 
 
 def test_the_same_key_and_body_get_the_same_answer(office: Office) -> None:

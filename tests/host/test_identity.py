@@ -11,10 +11,20 @@ from hakuriver.host.identity import (
     BLOCK,
     FILE_NAME,
     Ids,
+    NoneLeft,
     open_identity,
     read_identity,
 )
 from hakuriver.model.errors import Unavailable, UsageError
+
+
+def taken_from(ids: Ids, count: int = 1) -> range:
+    """As a submission takes them."""
+    while True:
+        try:
+            return ids.take(count)
+        except NoneLeft as short:
+            ids.reserve(short.count)
 
 
 class Database:
@@ -33,7 +43,7 @@ class Database:
         return ids
 
     def take(self, ids: Ids, count: int) -> list[int]:
-        taken = [ids.take()[0] for _ in range(count)]
+        taken = [taken_from(ids)[0] for _ in range(count)]
         self.last_id = taken[-1]
         return taken
 
@@ -121,7 +131,7 @@ def test_an_id_is_covered_by_the_file_before_it_is_given_out(tmp_path: Path) -> 
     database = Database()
     ids = database.open(tmp_path)
     for _ in range(2 * BLOCK + 1):
-        (taken,) = ids.take()
+        (taken,) = taken_from(ids)
         known = read_identity(tmp_path)
         assert known is not None
         assert taken < known.next_id
@@ -130,7 +140,7 @@ def test_an_id_is_covered_by_the_file_before_it_is_given_out(tmp_path: Path) -> 
 def test_the_file_is_written_once_a_block_and_not_for_each_id(tmp_path: Path) -> None:
     database = Database()
     ids = database.open(tmp_path)
-    ids.take()
+    taken_from(ids)
     before = (tmp_path / FILE_NAME).stat()
     database.take(ids, BLOCK - 1)
     after = (tmp_path / FILE_NAME).stat()
@@ -163,11 +173,11 @@ def test_a_directory_that_is_gone_is_said_and_no_id_is_given_out(tmp_path: Path)
     folder = tmp_path / "shared"
     folder.mkdir()
     ids = Database().open(folder)
-    ids.take()
+    taken_from(ids)
     folder.rename(tmp_path / "unmounted")
     with pytest.raises(Unavailable, match="is not mounted"):
         for _ in range(BLOCK + 1):
-            ids.take()
+            taken_from(ids)
     with pytest.raises(Unavailable):
         Database().open(folder)
 
@@ -188,14 +198,14 @@ def test_nothing_is_written_into_the_folder_below_a_mount_that_went_away(
     folder, away = tmp_path / "shared", tmp_path / "unmounted"
     folder.mkdir()
     ids = Database().open(folder)
-    ids.take()
+    taken_from(ids)
     folder.rename(away)
     folder.mkdir()
     if there:
         (folder / FILE_NAME).write_text(there)
     before = [path.read_text() for path in folder.iterdir()]
     with pytest.raises(Unavailable, match="is not mounted|another cluster|cannot read"):
-        ids.take(BLOCK)
+        taken_from(ids, BLOCK)
     with pytest.raises(Unavailable):
         ids.close()
     assert [path.read_text() for path in folder.iterdir()] == before
@@ -203,4 +213,4 @@ def test_nothing_is_written_into_the_folder_below_a_mount_that_went_away(
         path.unlink()
     folder.rmdir()
     away.rename(folder)
-    assert ids.take(BLOCK) == range(2, 2 + BLOCK)
+    assert taken_from(ids, BLOCK) == range(2, 2 + BLOCK)
