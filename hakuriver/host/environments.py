@@ -31,6 +31,7 @@ from hakuriver.model.target import check_environment_name
 from hakuriver.system.archive import read_archive
 from hakuriver.system.docker import Docker
 from hakuriver.system.docker_stream import save_image
+from hakuriver.system.glance import Glance
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Environments:
         self._connect = connect
         self._on_room = on_room
         self._publishing = threading.Lock()
-        self._published: tuple[float, frozenset[str]] = (0.0, frozenset())
+        self._published = Glance("published", self._look, frozenset[str](), age=_PUBLISHED_SECONDS)
         self._initial_problem = ""
         self._changes = 0
 
@@ -151,15 +152,13 @@ class Environments:
     def published(self) -> frozenset[str]:
         """Environments that any node can get; asked for with every placement, so it may be
         two seconds old. While the folder cannot be read it is what it was."""
-        looked_at, found = self._published
-        if time.monotonic() - looked_at > _PUBLISHED_SECONDS or not looked_at:
-            with contextlib.suppress(OSError):
-                found = frozenset(v.environment for v in self._publisher.tarballs.versions())
-            self._published = (time.monotonic(), found)
-        return found
+        return self._published.get()
+
+    def _look(self) -> frozenset[str]:
+        return frozenset(each.environment for each in self._publisher.tarballs.versions())
 
     def _look_again(self) -> None:
-        self._published = (0.0, frozenset())
+        self._published.again()
         self._changes += 1
         self._on_room()
 
@@ -246,8 +245,10 @@ class Environments:
 
         A failure is a line in the log, and told to those whose tasks need it.
         """
-        if not image or environment in self.published():
-            return None
+        with contextlib.suppress(OSError):
+            # Not a glance: what is not found is made.
+            if not image or environment in self._look():
+                return None
         return self.jobs.start(
             "initial", environment, lambda progress: self._initial(image, environment, progress)
         )
