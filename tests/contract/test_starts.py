@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import time
 
 import pytest
 
 from hakuriver.model.task import RefusedByNode, Status
-from hakuriver.runner.drivers import CannotStart, KilledBeforeStart
+from hakuriver.runner.drivers import CannotStart, CannotStartNow, KilledBeforeStart
+from hakuriver.runner.drivers.docker import DockerDriver
 from hakuriver.runner.record import claim
+from hakuriver.system.command import Completed
 from tests.contract.bench import Bench, kill9
 from tests.support.images import Images
 from tests.support.wait import wait_until
@@ -33,6 +37,31 @@ def test_an_attempt_that_was_claimed_never_runs(bench: Bench) -> None:
     assert not (bench.places.shared_data / "ran").exists()
     if bench.kind.name == "docker":
         assert isinstance(fact, RefusedByNode)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(errno.EAGAIN, CannotStartNow), (errno.ENOMEM, CannotStartNow), (errno.E2BIG, CannotStart)],
+)
+def test_a_machine_that_lacks_something_says_so_and_nothing_is_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+) -> None:
+    run = bench.prepared("touch", "ran")
+
+    def lacks(*given: object, **more: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    words = f"Error response from daemon: {'no space left on device' if error is CannotStartNow else 'no'}"
+    monkeypatch.setattr(os, "posix_spawn", lacks)
+    if isinstance(bench.driver, DockerDriver):
+        failed = Completed(1, b"", words.encode())
+        monkeypatch.setattr(bench.driver._docker, "run", lambda *given, **more: failed)
+    with pytest.raises(error):
+        bench.driver.start(run.assignment)
+    monkeypatch.undo()
+    assert run.assignment.started() is None
+    bench.driver.discard(run.assignment)
+    assert not run.assignment.record.exists()
 
 
 def test_a_shared_folder_that_is_away_is_told(bench: Bench) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,6 +119,30 @@ def test_an_order_that_cannot_be_carried_out_is_refused_for_good(desk: Desk) -> 
     desk.work()
     assert desk.reports()[7, 1].fact == RefusedByNode("it cannot be started here", for_good=True)
     assert desk.reports()[8, 1].fact == RefusedByNode("n1 takes no containers", for_good=True)
+
+
+@pytest.mark.parametrize("for_long", [False, True])
+def test_a_runner_that_lacks_something_starts_it_later_or_gives_it_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, for_long: bool
+) -> None:
+    """Were it refused for good, the node without room would fail all that waits in the queue."""
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "mkdir", full)
+        desk.accept(order())
+        desk.work()
+        assert "No space left" in desk.reports()[7, 1].note
+        for _ in range(10 if for_long else 0):
+            desk.wait(2)
+    desk.wait(2)
+    fact = desk.reports()[7, 1].fact
+    if for_long:
+        assert isinstance(fact, RefusedByNode)
+        assert not fact.for_good
+    assert desk.times_run() == (0 if for_long else 1)
 
 
 def test_an_unfit_runner_sends_the_task_elsewhere_without_running_it(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,21 @@ class CannotStartNow(Exception):
     """Nothing was run, and nothing was left: a later start may well succeed."""
 
 
+_LACKS = frozenset(
+    {
+        errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT,
+        errno.EIO, errno.ESTALE, errno.ETIMEDOUT,
+    }
+)  # fmt: skip
+
+
+def cannot(what: str, error: OSError) -> CannotStart | CannotStartNow:
+    """A node that lacks processes, memory or room is no reason to fail: it would soon have failed all
+    that waits, being always the one that is free."""
+    kind = CannotStartNow if error.errno in _LACKS else CannotStart
+    return kind(f"{what}: {error.strerror}")
+
+
 class KilledBeforeStart(Exception):
     """killed() said so, and nothing was run."""
 
@@ -102,10 +118,10 @@ class Driver(Protocol):
     name: str
 
     def prepare(self, assignment: Assignment) -> None:
-        """Make record folder and log files. Raises CannotStart."""
+        """Make record folder and log files. Raises CannotStart or CannotStartNow."""
 
     def start(self, assignment: Assignment) -> Unit:
-        """Raises CannotStart or KilledBeforeStart, and then nothing has been run."""
+        """Raises CannotStart, CannotStartNow or KilledBeforeStart, and then nothing has been run."""
         ...
 
     def pause(self, assignment: Assignment) -> bool:

@@ -20,11 +20,13 @@ from hakuriver.model.messages import Attempt
 from hakuriver.runner.drivers import (
     Assignment,
     CannotStart,
+    CannotStartNow,
     ImageGone,
     KilledBeforeStart,
     OnEnd,
     Shell,
     Unit,
+    cannot,
 )
 from hakuriver.runner.drivers.docker_argv import (
     DockerSettings,
@@ -57,6 +59,12 @@ log = logging.getLogger(__name__)
 
 _VERB_SECONDS = 120.0
 _SHELL_GRACE_SECONDS = 1.0
+_ENGINE_LACKS = (
+    "no space left on device",
+    "disk quota exceeded",
+    "too many open files",
+    "resource temporarily unavailable",
+)
 
 
 class DockerDriver:
@@ -105,7 +113,7 @@ class DockerDriver:
             with self._lock:
                 self._containers[assignment.key] = container
             self._start(container)
-        except (CannotStart, KilledBeforeStart):
+        except (CannotStart, CannotStartNow, KilledBeforeStart):
             self._forget(assignment.key)
             raise
         except NoEngine as error:
@@ -146,15 +154,15 @@ class DockerDriver:
                 file.write(env_file_text(assignment.order.env))
             return self._docker.run(*argv, timeout=_VERB_SECONDS)
         except OSError as error:
-            raise CannotStart(f"cannot write {path}: {error.strerror}") from None
+            raise cannot(f"cannot write {path}", error) from None
         finally:
             path.unlink(missing_ok=True)
 
-    def _cannot_create(self, assignment: Assignment, error: str) -> CannotStart:
+    def _cannot_create(self, assignment: Assignment, error: str) -> CannotStart | CannotStartNow:
         if "no such image" in error.lower():
             name = assignment.order.container
             return ImageGone(f"the image of environment '{name}' is not on {self._settings.node}")
-        return CannotStart(f"docker create: {error}")
+        return _refused(f"docker create: {error}")
 
     def _start(self, container: str) -> None:
         done = self._docker.run("start", container, timeout=_VERB_SECONDS)
@@ -164,7 +172,7 @@ class DockerDriver:
         if found and found[0].started:
             return
         self._remove(container)
-        raise CannotStart(f"docker start: {engine_error(done)}")
+        raise _refused(f"docker start: {engine_error(done)}")
 
     def _unsure(self, assignment: Assignment, error: NoEngine) -> Unit:
         """The engine went away in mid-start. If nothing had begun, nothing ever will."""
@@ -365,3 +373,9 @@ class DockerDriver:
             and "already in progress" not in done.error
         ):
             log.warning("cannot remove container %s: %s", container[:12], done.error)
+
+
+def _refused(problem: str) -> CannotStart | CannotStartNow:
+    """An engine without room would fail all that its node is given: see drivers.cannot()."""
+    lacks = any(words in problem.lower() for words in _ENGINE_LACKS)
+    return CannotStartNow(problem) if lacks else CannotStart(problem)

@@ -7,13 +7,13 @@ import os
 import shutil
 import stat
 
-from hakuriver.runner.drivers import Assignment, CannotStart
+from hakuriver.runner.drivers import Assignment, cannot
 from hakuriver.runner.record import EXIT, STARTED
 
 
 def make_record(assignment: Assignment, *, for_others: bool) -> None:
     """for_others: the task runs as another user. The folder is sticky then, in a parent that
-    nobody else can list. Raises CannotStart."""
+    nobody else can list. Raises what cannot() makes."""
     record = os.fspath(assignment.record)
     try:
         try:
@@ -24,17 +24,17 @@ def make_record(assignment: Assignment, *, for_others: bool) -> None:
         if for_others:
             os.chmod(record, 0o1777)
     except OSError as error:
-        raise CannotStart(f"cannot make {record}: {error.strerror}") from None
+        raise cannot(f"cannot make {record}", error) from None
 
 
 def make_files(assignment: Assignment) -> None:
-    """Record and logs for another user, who can write exactly these. Raises CannotStart."""
+    """Record and logs for another user, who can write exactly these. Raises what cannot() makes."""
     make_record(assignment, for_others=True)
     for path in (assignment.stdout, assignment.stderr):
         try:
             _make_log(path)
         except OSError as error:
-            raise CannotStart(f"cannot make the log {path}: {error.strerror}") from None
+            raise cannot(f"cannot make the log {path}", error) from None
 
 
 def _make_log(path: os.PathLike[str]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hakuriver.model.messages import Attempt
-from hakuriver.runner.drivers import NO_ROOM, Assignment, CannotStart, Ending, OnEnd, Shell, Unit
+from hakuriver.runner.drivers import NO_ROOM, Assignment, Ending, OnEnd, Shell, Unit, cannot
 from hakuriver.runner.drivers.files import make_files, make_record, remove_record
 from hakuriver.runner.drivers.groups import SETTLE_SECONDS, Group, Marked
 from hakuriver.runner.drivers.node_argv import ProcessSettings, as_user, environment
@@ -119,7 +119,7 @@ class KeeperDriver:
     # Starting
 
     def spawn(self, argv: list[str], assignment: Assignment, *, stderr: int | None = None) -> int:
-        """The pid of a new session's leader. Raises CannotStart."""
+        """The pid of a new session's leader. Raises CannotStart or CannotStartNow."""
         errors = (os.POSIX_SPAWN_DUP2, 1 if stderr is None else stderr, 2)
         try:
             return os.posix_spawn(
@@ -137,7 +137,7 @@ class KeeperDriver:
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
             )
         except OSError as error:
-            raise CannotStart(f"cannot start {argv[0]}: {error.strerror}") from None
+            raise cannot(f"cannot start {argv[0]}", error) from None
 
     def environment(self, assignment: Assignment) -> dict[str, str]:
         # What runs in containers of this node is in the same /proc, and has no such variable.

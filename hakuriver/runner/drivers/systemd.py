@@ -25,6 +25,7 @@ from hakuriver.runner.drivers import (
     KilledBeforeStart,
     OnEnd,
     Unit,
+    cannot,
 )
 from hakuriver.runner.drivers.groups import Group
 from hakuriver.runner.drivers.keepers import KeeperDriver
@@ -144,7 +145,7 @@ class SystemdDriver(KeeperDriver):
                 file.write(environment_text(self.environment(assignment)))
         except OSError as error:
             path.unlink(missing_ok=True)
-            raise CannotStart(f"cannot write {path}: {error.strerror}") from None
+            raise cannot(f"cannot write {path}", error) from None
         try:
             yield path
         finally:
