@@ -275,7 +275,11 @@ class Worker:
                 return
             before = job.signal_at
             job.signal_at = before or self.clock()
-            reached = self.drivers[job.kind].kill(job.assignment, hard=hard)
+            try:
+                reached = self.drivers[job.kind].kill(job.assignment, hard=hard)
+            except OSError as error:
+                reached = True  # Some of it, perhaps.
+                log.error("task %d.%d cannot be signalled yet: %s", *job.key, error.strerror)
             with self._jobs.lock:
                 if not reached and before is None and not job.ended:
                     job.signal_at = None
@@ -287,7 +291,11 @@ class Worker:
     def _pause_or_resume(self, job: Job, *, pause: bool, n: int) -> None:
         assert job.assignment is not None
         driver = self.drivers[job.kind]
-        done = driver.pause(job.assignment) if pause else driver.resume(job.assignment)
+        try:
+            done = driver.pause(job.assignment) if pause else driver.resume(job.assignment)
+        except OSError as error:
+            done = False
+            log.error("task %d.%d cannot be signalled: %s", *job.key, error.strerror)
         with self._jobs.lock:
             if job.ended:
                 return

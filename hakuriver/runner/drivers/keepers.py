@@ -50,15 +50,16 @@ _GIVE_UP_SECONDS = 30.0
 
 @dataclass(slots=True)
 class _Watched:
-    """child: it is ours to reap."""
+    """child: it is ours to reap. failed: its end was seen, and could not be looked at yet."""
 
     assignment: Assignment
     keeper: Process
     child: bool
     since: float
+    failed: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Sweep:
     """An attempt whose keeper is gone and whose leftovers are being ended."""
 
@@ -231,13 +232,26 @@ class KeeperDriver:
         for pid in pids:
             with self._lock:
                 watched = self._watched.pop(pid)
-            young = time.monotonic() - watched.since < _YOUNG_SECONDS
-            among = younger_than(pid) if young else None
-            group = self.group(watched.assignment, pid)
-            # Before it is reaped: until then its pid, and so its session, cannot be anybody else's.
-            left = group.members(among=among)
-            cpu_seconds = _reap(pid) if watched.child else None
-            self._begin_sweep(watched.assignment, group, left, cpu_seconds)
+            try:
+                self._is_over(pid, watched)
+            except OSError as error:
+                # Out of descriptors, or a disk that cannot be read: the end is still to be told.
+                if not watched.failed:
+                    log.error("cannot look at the end of keeper %d yet: %s", pid, error.strerror)
+                watched.failed = True
+                with self._lock:
+                    self._watched[pid] = watched
+                self._watcher.look_at(watched.keeper)
+
+    def _is_over(self, pid: int, watched: _Watched) -> None:
+        young = time.monotonic() - watched.since < _YOUNG_SECONDS
+        among = younger_than(pid) if young else None
+        group = self.group(watched.assignment, pid)
+        # Before it is reaped: until then its pid, and so its session, cannot be anybody else's.
+        left = group.members(among=among)
+        cpu_seconds = _reap(pid) if watched.child else None
+        watched.child = False
+        self._begin_sweep(watched.assignment, group, left, cpu_seconds)
 
     def _begin_sweep(
         self,
@@ -269,6 +283,7 @@ class KeeperDriver:
     def _sweep(self) -> None:
         """What is left of ended tasks is ended; then their end is told, all in one."""
         ends = []
+        told: list[_Sweep] = []
         now = time.monotonic()
         with self._lock:
             sweeps = list(self._sweeps)
@@ -283,12 +298,15 @@ class KeeperDriver:
                 pids = ", ".join(str(each.pid) for each in left)
                 ending = replace(ending, problem=f"cannot be killed and still there: pid {pids}")
             ends.append(ending)
+            told.append(sweep)
             with self._lock:
-                self._sweeps.remove(sweep)
                 self._keepers.pop(ending.key, None)
             self.over(sweep.assignment)
         if ends:
             self._on_end(ends)
+        with self._lock:
+            # Not before: what fails on the way is tried again.
+            self._sweeps = [each for each in self._sweeps if each not in told]
 
     # After a restart of the runner
 

@@ -7,6 +7,7 @@ Facts are from proc(5).
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -14,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 PROC = "/proc"
+_OURS_TO_BLAME = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Not that a process is gone: we cannot look. A task that runs would be told to have ended."""
 _FEW = 32
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _EXEC_LOOKS, _EXEC_SECONDS = 25, 0.002
@@ -78,7 +81,7 @@ def parse_stat(text: bytes) -> Process | None:
 
 
 def process(pid: int) -> Process | None:
-    """None if there is none."""
+    """None if there is none. Raises OSError if we lack the means to look."""
     return parse_stat(_read(f"{PROC}/{pid}/stat"))
 
 
@@ -90,7 +93,9 @@ def environment(pid: int) -> bytes | None:
     """
     try:
         return _read_all(f"{PROC}/{pid}/environ")
-    except OSError:
+    except OSError as error:
+        if error.errno in _OURS_TO_BLAME:
+            raise
         return None
 
 
@@ -103,7 +108,9 @@ def _read(path: str) -> bytes:
     """A file of /proc, empty if the process is gone or not ours to look at."""
     try:
         return _read_all(path)
-    except OSError:
+    except OSError as error:
+        if error.errno in _OURS_TO_BLAME:
+            raise
         return b""
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import selectors
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -69,13 +70,17 @@ class Watcher:
             descriptor = os.pidfd_open(target.pid)
         except (AttributeError, OSError):
             # A kernel before 5.3, or no such process: both are found out by looking.
-            with self._lock:
-                self._polled[target.pid] = target
+            self.look_at(target)
             self.wake()
         else:
             # An epoll that is being waited for takes it up by itself.
             with self._lock:
                 self._selector.register(descriptor, selectors.EVENT_READ, target)
+
+    def look_at(self, target: Process) -> None:
+        """As watch(), but by looking from time to time; from the watcher's thread."""
+        with self._lock:
+            self._polled[target.pid] = target
 
     def _run(self) -> None:
         while not self._stopping:
@@ -84,6 +89,7 @@ class Watcher:
             except Exception:
                 # Outer edge of the thread that every task's end depends on.
                 log.exception("unexpected error")
+                time.sleep(_POLL_SECONDS)
 
     def _round(self) -> None:
         every = self._every()
@@ -110,7 +116,10 @@ class Watcher:
         over = []
         with self._lock:
             for pid, known in list(self._polled.items()):
-                now = process(pid)
+                try:
+                    now = process(pid)
+                except OSError:
+                    continue  # Out of descriptors: it may well be there.
                 if now is None or known.start not in (0, now.start) or not now.alive:
                     del self._polled[pid]
                     over.append(pid)
