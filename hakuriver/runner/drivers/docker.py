@@ -238,10 +238,13 @@ class DockerDriver:
 
     def _end(self, assignment: Assignment, exit_code: int | None, problem: str) -> None:
         with self._lock:
-            if self._assignments.pop(assignment.key, None) is None:
+            if assignment.key not in self._assignments:
                 return  # Told already: an event and a listing may both see it.
-            self._recovering.pop(assignment.key, None)
         self._on_end([ending_of(assignment, exit_code, problem)])
+        with self._lock:
+            # Not before: what fails on the way is tried again.
+            self._assignments.pop(assignment.key, None)
+            self._recovering.pop(assignment.key, None)
 
     def _look(self, *, gap: bool, but: frozenset[str]) -> None:
         """Compare all containers that carry our labels with what we believe."""

@@ -6,7 +6,6 @@ any gap everything is listed anew, and once a minute anyway.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import subprocess
@@ -189,8 +188,13 @@ class EngineEvents:
             self._tell(died)
 
     def _tell(self, died: Died) -> None:
-        with self._telling:
-            self._on_died(died)
+        try:
+            with self._telling:
+                self._on_died(died)
+        except Exception:
+            # Edge of the threads that every end in a container depends on: the listing tells it again.
+            log.exception("cannot tell the end of container %s, trying again", died.container[:12])
+            self._relist.set()
 
     def _blame_engine(self) -> None:
         with self._lock:
@@ -231,11 +235,15 @@ class EngineEvents:
         return _SWEEP_SECONDS
 
     def _list(self, *, gap: bool) -> bool:
-        with contextlib.suppress(NoEngine):
-            # Suspects are dead already; what to say of them is not known yet.
-            with self._lock:
-                but = frozenset(died.container for _, died in self._suspects)
+        # Suspects are dead already; what to say of them is not known yet.
+        with self._lock:
+            but = frozenset(died.container for _, died in self._suspects)
+        try:
             with self._telling:
                 self._look(gap=gap, but=but)
-            return True
-        return False
+        except NoEngine:
+            return False
+        except Exception:
+            log.exception("cannot look at the containers, trying again")  # As for _tell().
+            return False
+        return True
