@@ -168,8 +168,7 @@ print("parent", flush=True)"""
     assert states() == ["D", "T"]
     fifo_end = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
     assert run.paused(), "stopped, whatever it waited for"
-    assert run.resume()
-    assert not run.paused()
+    run.resume()  # It may be over before anybody looks whether it goes on.
     assert run.result().status is Status.COMPLETED
     os.close(fifo_end)
     assert run.out == b"child\nparent\n"

@@ -10,7 +10,7 @@ export const live = reactive({
   outdated: false,
   cluster: "",
   epoch: null,
-  nodes: {},
+  nodes: Object.create(null), // A node may be called constructor.
   counts: null,
   waiting: [],
   failures: [],

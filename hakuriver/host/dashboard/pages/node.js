@@ -15,7 +15,7 @@ const LIMIT = 50;
 export const Node = {
   props: { name: String },
   setup(props) {
-    const node = computed(() => (Object.hasOwn(live.nodes, props.name) ? live.nodes[props.name] : undefined));
+    const node = computed(() => live.nodes[props.name]);
     const held = shallowRef({ rows: [], total: 0 });
     const environments = shallowRef([]);
     const failure = ref(null);
