@@ -197,7 +197,7 @@ def test_a_shell_of_a_host_that_restarted_is_gone_and_says_so(
     page.see("New shell", "Live", timeout=40)
     page.click("New shell")
     page.see("Connected")
-    page.forgive("ERR_", "WebSocket")
+    page.forgive("ERR_", "WebSocket", "503")
 
 
 def test_a_shell_beside_a_task_is_opened_from_its_page(up: Cluster, page: Browser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -76,6 +77,14 @@ class PrivateEngine:
         self._process.kill()
         self._process.wait()
         self._process = None
+
+    def forget_start(self, container: str) -> None:
+        """While it is away: take out of its notes that it has started this container."""
+        (folder,) = Path(self._home, "data", "containers").glob(f"{container}*")
+        notes = folder / "config.v2.json"
+        known = json.loads(notes.read_text())
+        known["State"] |= {"Running": False, "Pid": 0, "StartedAt": "0001-01-01T00:00:00Z"}
+        notes.write_text(json.dumps(known))
 
     def clean_up(self) -> None:
         argv = ["docker", "--host", self.address]

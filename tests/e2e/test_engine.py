@@ -119,6 +119,44 @@ def test_a_task_that_the_engine_never_began_is_run_when_it_returns(
     assert_ran_once(cluster, all_final(cluster, ids))
 
 
+@pytest.mark.parametrize("end", ["ends", "is killed"])
+def test_a_task_that_the_engine_has_forgotten_to_have_started_is_still_a_task(
+    own_engine: tuple[PrivateEngine, str, bool], up: Up, end: str
+) -> None:
+    engine, environment, live_restore = own_engine
+    if not live_restore:
+        return  # Such an engine ends it when it is back.
+    cluster = up(runner_kill_grace=5)
+    runner = cluster.runners["node1"]
+    script = f"echo start >>ran/$HAKURIVER_TASK_ID; {until_file('go')}"
+    argv = {
+        "ends": witness(f"{until_file('go')}; exit 5"),
+        "is killed": ["sh", "-c", f"trap 'echo bye; exit 7' TERM; {script}"],
+    }
+    task_id = cluster.submit(*argv[end], container_name=environment)
+    wait_ran(cluster, task_id, 1)
+    (container,) = containers(cluster)
+    # As it is after an engine that died between starting it and noting that it had.
+    runner.kill9()
+    engine.kill9()
+    engine.forget_start(container)
+    engine.start()
+    runner.start()
+    later = cluster.submit(*witness(), container_name=environment)
+    assert_ran_once(cluster, all_final(cluster, [later]))
+    assert cluster.task(task_id)["status"] == "running"
+    if end == "is killed":
+        cluster.client("kill", task_id)
+        task = cluster.wait_final(task_id)
+        assert (task["status"], task["exit_code"]) == ("killed", 7), task
+        assert task["error_message"] == "killed on request", task
+        assert cluster.output(task_id) == b"bye\n"
+    else:
+        signal_file(cluster, "go")
+        assert_ran_once(cluster, all_final(cluster, [task_id]), code=5)
+    wait_until(lambda: not containers(cluster), message="no container is left")
+
+
 def containers(cluster: Cluster) -> list[str]:
     argv = ["docker", "ps", "-aq", "--filter", f"label=hakuriver.cluster={cluster.cluster_id()}"]
     return subprocess.run(argv, capture_output=True, text=True, timeout=30).stdout.split()

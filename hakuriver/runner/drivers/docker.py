@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ from hakuriver.runner.drivers.docker_ending import (
 )
 from hakuriver.runner.drivers.events import Died, EngineEvents
 from hakuriver.runner.drivers.files import make_files, remove_record
+from hakuriver.runner.drivers.forgotten import is_forgotten, signal_forgotten
 from hakuriver.runner.policy import permitted
 from hakuriver.runner.taskenv import carriers
 from hakuriver.system.command import Completed, fixed_environment
@@ -191,8 +193,12 @@ class DockerDriver:
         return self._verb(assignment, "unpause") or self._state(assignment) == "running"
 
     def kill(self, assignment: Assignment, *, hard: bool) -> bool:
-        self._events.expect_kill(self._containers.get(assignment.key, ""))
+        container = self._containers.get(assignment.key, "")
+        self._events.expect_kill(container)
         reached = self._verb(assignment, "kill", f"--signal={'KILL' if hard else 'TERM'}")
+        if not reached and self._state(assignment) == "created":
+            number = signal.SIGKILL if hard else signal.SIGTERM
+            return signal_forgotten(container, number, sudo=self._settings.sudo)
         if not hard and self._state(assignment) == "paused":
             # A frozen process takes its signal when it is thawed.
             self._verb(assignment, "unpause")
@@ -272,8 +278,15 @@ class DockerDriver:
                 problem = self._guess(assignment, each.exit_code, each.id) if gap else ""
                 self._end(assignment, each.exit_code, problem)
             elif each.state == "created" and key in recovering:
+                if is_forgotten(each.id):
+                    self._events.relist_soon()  # Nobody will tell its end.
+                    continue
                 self._remove(each.id)
-                self._end(assignment, None, WENT_AWAY)
+                found = assignment.exit()
+                problem = (
+                    self._guess(assignment, found[0].exit_code, each.id) if found else WENT_AWAY
+                )
+                self._end(assignment, None, problem)
             elif key in recovering:
                 with self._lock:
                     self._recovering.pop(key, None)
@@ -289,6 +302,8 @@ class DockerDriver:
     def _remove_stranger(self, container: Container) -> None:
         """Ours by its labels and unknown to the ledger: a start that went wrong half-way."""
         log.warning("removing container %s, which belongs to no task here", container.name)
+        if container.state == "created":
+            signal_forgotten(container.id, signal.SIGKILL, sudo=self._settings.sudo)
         self._remove(container.id)
 
     # After a restart of the runner

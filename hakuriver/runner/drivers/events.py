@@ -80,6 +80,7 @@ class EngineEvents:
         self._stopping = threading.Event()
         self._relist = threading.Event()
         self._connected = False
+        self._soon = False
         self.lost = False
         self._threads = [
             threading.Thread(target=self._listen, name="docker-events", daemon=True),
@@ -103,6 +104,10 @@ class EngineEvents:
     def relist(self) -> None:
         """Look at everything again soon."""
         self._relist.set()
+
+    def relist_soon(self) -> None:
+        """Look at everything again in a second, without a pause for as long as this is asked for."""
+        self._soon = True
 
     def expect_kill(self, container: str) -> None:
         """We are about to signal this container: its death is nobody else's doing."""
@@ -228,11 +233,13 @@ class EngineEvents:
                 self._connected = True
 
     def _pause(self) -> float:
+        longest = _RETRY_SECONDS if self._soon else _SWEEP_SECONDS
+        self._soon = False
         with self._lock:
             waiting = [at for at, _ in self._suspects]
         if waiting:
-            return max(min(waiting) - time.monotonic(), 0.05)
-        return _SWEEP_SECONDS
+            return min(max(min(waiting) - time.monotonic(), 0.05), longest)
+        return longest
 
     def _list(self, *, gap: bool) -> bool:
         # Suspects are dead already; what to say of them is not known yet.

@@ -163,6 +163,13 @@ def _pids(among: range | None) -> Iterable[int]:
     return pids if among is None else (pid for pid in pids if pid in among)
 
 
+def in_cgroup(name: str) -> list[Process]:
+    """The living processes in a cgroup with this in its path, whoever owns them; see cgroups(7)."""
+    sought = name.encode()
+    found = (process(pid) for pid in _pids(None) if sought in _read(f"{PROC}/{pid}/cgroup"))
+    return [each for each in found if each is not None and each.alive]
+
+
 def younger_than(pid: int) -> range | None:
     """The pids that processes made after this one can have; None if that cannot be told.
 
