@@ -96,10 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _open_what_was_closed() -> None:
     """A stream that was closed when we started is None, and the next file that is opened gets its
-    number: it is /dev/null instead, for our children too."""
+    number: it is /dev/null instead, for our children too. What would be lost by that, data on stdout,
+    is refused as a closed one refuses it."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            access = os.O_RDONLY if name == "stdout" else os.O_RDWR
+            descriptor = os.open(os.devnull, access)  # the lowest number that is free
             os.set_inheritable(descriptor, True)
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
 
@@ -179,7 +181,7 @@ def _version(as_json: bool) -> str:
     return json.dumps(facts) + "\n"
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)  # EBADF: stdout is closed
 
 
 def _internal(error: Exception, name: str) -> int:
@@ -190,7 +192,7 @@ def _internal(error: Exception, name: str) -> int:
     from hakuriver.system.plain import plain
 
     program = f"hakuriver {name}".rstrip()
-    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+    if isinstance(error, OSError) and error.errno in _NOT_WRITTEN and error.filename is None:
         what = f"error: cannot write: {error.strerror}"  # stdout, as a rule: no fault of ours
     else:
         what = f"internal error: {type(error).__name__}: {plain(str(error))}"

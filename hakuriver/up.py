@@ -11,6 +11,7 @@ import contextlib
 import os
 import selectors
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -301,7 +302,10 @@ def _elsewhere(url: str, config: Config) -> list[str]:
 
 
 def _shown(executable: str) -> str:
-    return Path(executable).name or "python3"
+    """By its name, where that leads to this one; a version manager's stand-in may not."""
+    name = Path(executable).name
+    found = shutil.which(name)
+    return name if found and os.path.samefile(found, executable) else executable
 
 
 def _say(text: str) -> None:
