@@ -54,17 +54,23 @@ class Store:
         self._waiting_lock = threading.Lock()
         self._writing = threading.Lock()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            make_private(path)
-            self._writer = self._connect(lambda connection: migrate(connection, str(path)))
-            for _ in range(_READERS):
-                self._readers.put(self._connect())
-            row = self._writer.execute("SELECT MAX(revision) FROM tasks").fetchone()
-        except (OSError, sqlite3.Error) as error:
-            raise UsageError(
-                f"cannot open the database {path}: {error}", "Check database.db_file in the config."
-            ) from None
+        with contextlib.ExitStack() as opened:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                make_private(path)
+                self._writer = self._connect(lambda connection: migrate(connection, str(path)))
+                opened.callback(self._writer.close)
+                for _ in range(_READERS):
+                    reader = self._connect()
+                    opened.callback(reader.close)
+                    self._readers.put(reader)
+                row = self._writer.execute("SELECT MAX(revision) FROM tasks").fetchone()
+            except (OSError, sqlite3.Error) as error:
+                raise UsageError(
+                    f"cannot open the database {path}: {error}",
+                    "Check database.db_file in the config.",
+                ) from None
+            opened.pop_all()  # All is well: they stay open.
         self._revision = int(row[0] or 0)
 
     def _connect(
