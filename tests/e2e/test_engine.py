@@ -123,9 +123,7 @@ def test_a_task_that_the_engine_never_began_is_run_when_it_returns(
 def test_a_task_that_the_engine_has_forgotten_to_have_started_is_still_a_task(
     own_engine: tuple[PrivateEngine, str, bool], up: Up, end: str
 ) -> None:
-    engine, environment, live_restore = own_engine
-    if not live_restore:
-        return  # Such an engine ends it when it is back.
+    engine, environment, _ = own_engine
     cluster = up(runner_kill_grace=5)
     runner = cluster.runners["node1"]
     script = f"echo start >>ran/$HAKURIVER_TASK_ID; {until_file('go')}"

@@ -1,8 +1,8 @@
 """Containers that run although their engine says that it never started them.
 
-An engine with live-restore that ends in the middle of a start may have handed the container to
-containerd and not have noted it yet. When it is back it calls the container "created", tells no end
-and signals nothing; the task runs. The kernel knows: the engine puts each container into a cgroup that
+An engine that ends in the middle of a start may have handed the container to containerd and not have
+noted it yet. When it is back, with live-restore or without, it calls the container "created", tells no
+end and signals nothing; the task runs. The kernel knows: the engine puts each container into a cgroup that
 has its id in the path (moby: `/docker/ID`, `docker-ID.scope`).
 """
 
